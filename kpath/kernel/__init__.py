@@ -1,0 +1,1 @@
+"""What this kernel is: symbols, BTF, what can be probed and why not."""
