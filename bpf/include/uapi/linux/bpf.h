@@ -1,0 +1,1 @@
+/* Empty on purpose: BCC includes it, kpath needs nothing of it. */

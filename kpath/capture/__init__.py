@@ -1,0 +1,1 @@
+"""From a probe plan to events, and the capture file that keeps them."""

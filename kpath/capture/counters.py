@@ -1,0 +1,54 @@
+"""The BPF side's own account, one row a CPU, mapped into Python: reading it costs no system call."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+
+import numpy as np
+
+COUNTERS: np.dtype[np.void] = np.dtype(
+    [(name, "<u8") for name in ["sent", "lost", "hits", "drops", "no_packet", "no_stack", "too_deep", "spare"]]
+)
+"""As ``struct counters`` in the BPF program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The account at one moment. Dictionaries are by CPU, and hold no zeros.
+
+    ``sent`` counts the events that were to go to userspace, of which ``lost`` did not fit into the buffer;
+    ``tables`` counts packets and stacks that found a table full; ``hits`` runs of the programs on functions.
+    """
+
+    sent: dict[int, int]
+    lost: dict[int, int]
+    tables: dict[int, int]
+    hits: int
+
+
+NO_COUNTS = Counts({}, {}, {}, 0)
+
+
+class Counters:
+    """The mapped table."""
+
+    def __init__(self, map_fd: int, cpus: int) -> None:
+        size = -(-cpus * COUNTERS.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._memory = mmap.mmap(map_fd, size, mmap.MAP_SHARED, mmap.PROT_READ)
+        self._rows = np.frombuffer(self._memory, COUNTERS, cpus)
+
+    def read(self) -> Counts:
+        """The account now."""
+        rows = self._rows.copy()
+        tables = rows["no_packet"] + rows["no_stack"] + rows["too_deep"]
+        return Counts(_by_cpu(rows["sent"]), _by_cpu(rows["lost"]), _by_cpu(tables), int(rows["hits"].sum()))
+
+    def close(self) -> None:
+        """Unmap; do not read any more."""
+        del self._rows
+        self._memory.close()
+
+
+def _by_cpu(values: np.typing.NDArray[np.uint64]) -> dict[int, int]:
+    return {int(cpu): int(values[cpu]) for cpu in np.flatnonzero(values)}

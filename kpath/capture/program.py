@@ -1,0 +1,152 @@
+"""The BPF program as BCC gets it: schema, offsets, filter and choices put before ``kpath.bpf.c``."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kpath
+from kpath.capture import schema
+from kpath.capture.errors import CaptureSetupError
+
+PAGE = 4096
+
+ENTRY_PROGRAMS = (
+    "frame", "root", "origin_0", "origin_1", "origin_2", "ip_0", "ip_1", "ip_2", "ip_3",
+    "link_0", "link_1", "link_2", "link_3", "neighbour_1", "copy", "merge", "release_0", "release_1", "end", "hook",
+)  # fmt: skip
+"""Programs for the entry of a function; the text after the last underscore is the position of the sk_buff."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the kernel side itself picks out. 0 or "" means that this does not restrict anything.
+
+    ``netns`` is the namespace's inode number, ``pcap_c`` the C function that a tcpdump expression became.
+    """
+
+    netns: int = 0
+    ifindex: int = 0
+    mark: int = 0
+    mark_mask: int = 0
+    pcap_c: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Is anything restricted?"""
+        return bool(self.netns or self.ifindex or self.mark_mask or self.pcap_c)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes of the kernel side's tables. ``ring_bytes`` is a power of two."""
+
+    ring_bytes: int = 32 << 20
+    packets: int = 65536
+    stacks: int = 4096
+
+
+def source_dir() -> Path:
+    """The folder of the BPF program: ``bpf/`` of the tree, ``kpath/bpf`` of an installed kpath."""
+    inside = Path(kpath.__file__).parent / "bpf"
+    return inside if inside.is_dir() else Path(kpath.__file__).parent.parent / "bpf"
+
+
+def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
+    """One more than the highest number that a CPU can have here, plugged in or not."""
+    try:
+        return int(re.split("[-,]", path.read_text().strip())[-1]) + 1
+    except (OSError, ValueError):
+        return os.cpu_count() or 1
+
+
+def text(offsets: str, selection: Selection, sizes: Sizes, ring: bool) -> str:
+    """The whole C text."""
+    choices = {
+        "FILTERED": int(selection.active),
+        "FILTER_NETNS": selection.netns,
+        "FILTER_IFINDEX": selection.ifindex,
+        "FILTER_MARK": selection.mark,
+        "FILTER_MARK_MASK": selection.mark_mask,
+        "FILTER_PCAP": int(bool(selection.pcap_c)),
+        "RING": int(ring),
+        "RING_PAGES": sizes.ring_bytes // PAGE,
+        "PACKET_SLOTS": sizes.packets,
+        "STACK_SLOTS": sizes.stacks,
+        "CPUS": possible_cpus(),
+    }
+    head = "".join(f"#define {name} {value}\n" for name, value in choices.items())
+    body = (source_dir() / "kpath.bpf.c").read_text()
+    return head + schema.c_struct() + offsets + selection.pcap_c + "\n" + body
+
+
+@contextmanager
+def _chatter_to_file() -> Iterator[Path]:
+    """BCC and LLVM write to file descriptors 1 and 2; their chatter must not reach the user's terminal."""
+    sys.stdout.flush()
+    with tempfile.NamedTemporaryFile(prefix="kpath-bcc-", suffix=".log") as log:
+        saved = [(number, os.dup(number)) for number in (1, 2)]
+        for number, _ in saved:
+            os.dup2(log.fileno(), number)
+        try:
+            yield Path(log.name)
+        finally:
+            ctypes.CDLL(None).fflush(None)
+            for number, copy in saved:
+                os.dup2(copy, number)
+                os.close(copy)
+
+
+def _prepare_bcc() -> None:
+    # BCC looks for a header tree; ours is all it needs. Without a version it would search for the kernel's own.
+    os.environ["BCC_KERNEL_SOURCE"] = str(source_dir())
+    numbers = platform.release().split("-")[0].split("+")[0].split(".")
+    major, minor, patch = (int(n) for n in [*numbers, "0", "0"][:3])
+    os.environ["BCC_LINUX_VERSION_CODE"] = str((major << 16) + (minor << 8) + min(255, patch))
+
+
+def import_bcc() -> Any:
+    """The module bcc. Raises CaptureSetupError with the remedy when it is missing."""
+    try:
+        import bcc
+    except ImportError as error:
+        raise CaptureSetupError(
+            f"BCC's Python module cannot be imported ({error}): install python3-bpfcc from the distribution, "
+            "and kpath with access to the system's packages (pipx install --system-site-packages)."
+        ) from error
+    return bcc
+
+
+def compile_program(source: str) -> Any:
+    """Compile with BCC. Raises CaptureSetupError with the first lines of what the compiler said."""
+    bcc = import_bcc()
+    _prepare_bcc()
+    with _chatter_to_file() as log:
+        try:
+            return bcc.BPF(text=source, cflags=["-Wno-everything"])
+        except Exception as error:
+            said = log.read_text(errors="replace").strip()
+            raise CaptureSetupError(f"the BPF program does not compile here: {error}\n{said[:4000]}") from error
+
+
+def load_function(bpf: Any, name: str, program_type: int, attach_type: int | None = None) -> Any:
+    """Load one function of the program into the kernel; the verifier's words go into the CaptureSetupError."""
+    with _chatter_to_file() as log:
+        try:
+            if attach_type is None:
+                return bpf.load_func(name.encode(), program_type)
+            return bpf.load_func(name.encode(), program_type, attach_type=attach_type)
+        except Exception as error:
+            said = log.read_text(errors="replace").strip()
+            raise CaptureSetupError(
+                f"the kernel refuses the BPF program {name}: {error}\n{said[-4000:]}"
+            ) from error

@@ -1,0 +1,60 @@
+"""Event records between a file's field list and this kpath's ``schema.EVENT``.
+
+The file says which fields its records have, so an older file is understood field by field: what it lacks
+reads as zero, what is no longer wanted is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from kpath.capture.schema import EVENT, SCHEMA_VERSION, Kind
+
+Events = npt.NDArray[np.void]
+"""An array of ``schema.EVENT`` records."""
+
+_TYPES = frozenset({"|u1", "<u2", "<u4", "<u8", ">u2", ">u4", ">u8", "|i1", "<i2", "<i4", "<i8"})
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_MAX_FIELDS = 256
+_LAST_KIND = max(Kind)
+
+
+class RecordReader:
+    """Turns the raw records of one file into ``schema.EVENT`` records."""
+
+    def __init__(self, version: int, fields: Sequence[tuple[str, str]]) -> None:
+        """Raises ValueError when the fields are no possible record of that schema version."""
+        names = [name for name, _ in fields]
+        if not 0 < len(names) <= _MAX_FIELDS or len(set(names)) < len(names):
+            raise ValueError("the field list is empty, too long or repeats a name")
+        for name, kind in fields:
+            if not _NAME.fullmatch(name) or kind not in _TYPES:
+                raise ValueError("a field has an impossible name or type")
+        self.dtype: np.dtype[np.void] = np.dtype(list(fields))
+        if version == SCHEMA_VERSION and self.dtype != EVENT:
+            raise ValueError("its records are not those of its schema version")
+        self._common = [name for name in EVENT.names or () if name in names]
+        for name in self._common:
+            if not np.can_cast(self.dtype[name], EVENT[name], "safe"):
+                raise ValueError(f"the field {name} does not fit today's")
+
+    def read(self, payload: memoryview) -> Events:
+        """The records, read-only; a view of ``payload`` when nothing had to be converted.
+
+        Raises ValueError when the bytes are no whole number of records or name an unknown kind of event.
+        """
+        raw = np.frombuffer(payload, self.dtype)
+        if self.dtype == EVENT:
+            events = raw
+        else:
+            events = np.zeros(len(raw), EVENT)
+            for name in self._common:
+                events[name] = raw[name]
+        if len(events) and events["kind"].max() > _LAST_KIND:
+            raise ValueError("an event is of an unknown kind")
+        events.setflags(write=False)
+        return events

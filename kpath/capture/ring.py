@@ -1,0 +1,87 @@
+"""Events out of the kernel: the BPF ring buffer mapped into Python, or the older perf buffer.
+
+Both hand over numpy arrays of :data:`kpath.capture.schema.EVENT` and count nothing: what did not fit is counted
+on the BPF side (``counts``), where it is known for certain.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kpath.capture.schema import EVENT
+
+_PAGE = mmap.PAGESIZE
+_RECORD: np.dtype[np.void] = np.dtype([("length", "<u4"), ("page", "<u4"), ("event", EVENT)])
+"""A record of the ring: kernel/bpf/ringbuf.c, ``struct bpf_ringbuf_hdr``, then the payload, rounded up to 8 bytes."""
+
+Events = npt.NDArray[np.void]
+_NOTHING: Events = np.empty(0, EVENT)
+
+
+class RingReader:
+    """The BPF ring buffer, read in bulk (kernel/bpf/ringbuf.c: consumer page, producer page, data mapped twice)."""
+
+    def __init__(self, map_fd: int, size: int) -> None:
+        """``size`` is the buffer's size in bytes."""
+        self._size = size
+        self._consumer = mmap.mmap(map_fd, _PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
+        self._producer = mmap.mmap(map_fd, _PAGE + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=_PAGE)
+        self._consumed = np.frombuffer(self._consumer, "<u8", 1)
+        self._produced = np.frombuffer(self._producer, "<u8", 1)
+        self._data = np.frombuffer(self._producer, np.uint8, 2 * size, _PAGE)
+
+    def read(self, most: int = 1 << 18) -> Events:
+        """All complete events (at most ``most``), copied out of the buffer, whose room is then free again."""
+        position = int(self._consumed[0])
+        count = min((int(self._produced[0]) - position) // _RECORD.itemsize, most)
+        if count <= 0:
+            return _NOTHING
+        start = position % self._size
+        # Mapped twice in a row: no record wraps, but more than one buffer's worth is never there.
+        records = self._data[start : start + count * _RECORD.itemsize].view(_RECORD)
+        # The two top bits of the length say busy and discarded: stop at the first that is not simply complete.
+        unfinished = np.flatnonzero(records["length"] != EVENT.itemsize)
+        if len(unfinished):
+            records = records[: unfinished[0]]
+        events: Events = records["event"].copy()
+        self._consumed[0] = position + len(records) * _RECORD.itemsize
+        return events
+
+    def close(self) -> None:
+        """Unmap the buffer."""
+        del self._consumed, self._produced, self._data
+        self._consumer.close()
+        self._producer.close()
+
+
+class PerfReader:
+    """The per-CPU perf buffers, for kernels without the ring buffer (before 5.8). One Python call an event."""
+
+    def __init__(self, bpf: Any, size: int, cpus: int) -> None:
+        """``size`` is the size in bytes of all CPUs' buffers together."""
+        pages = max(1, size // cpus // _PAGE)
+        self._bpf = bpf
+        self._pending: list[bytes] = []
+        # What the kernel reports as lost here is counted on the BPF side already.
+        bpf["events"].open_perf_buffer(self._take, page_cnt=1 << (pages.bit_length() - 1), lost_cb=lambda _n: None)
+
+    def _take(self, _cpu: int, data: int, size: int) -> None:
+        if size >= EVENT.itemsize:
+            self._pending.append(ctypes.string_at(data, EVENT.itemsize))
+
+    def read(self, most: int = 1 << 18) -> Events:
+        """All events that are there."""
+        self._bpf.perf_buffer_poll(timeout=0)
+        if not self._pending:
+            return _NOTHING
+        events: Events = np.frombuffer(b"".join(self._pending[:most]), EVENT).copy()
+        del self._pending[:most]
+        return events
+
+    def close(self) -> None:
+        """BCC closes the buffers itself."""

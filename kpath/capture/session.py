@@ -1,0 +1,462 @@
+"""One capture: resolves the plan, compiles, attaches, hands over events and an account of what was lost."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kpath.capture import attach, program
+from kpath.capture.attach import KprobeGroup, MultiLink, Target, Tracepoint
+from kpath.capture.counters import NO_COUNTS, Counters
+from kpath.capture.errors import CaptureSetupError
+from kpath.capture.offsets import defines
+from kpath.capture.plan import PLAN, Planned
+from kpath.capture.resolve import Probe, resolve
+from kpath.capture.ring import Events, PerfReader, RingReader
+from kpath.capture.schema import EVENT
+from kpath.kernel.btf import Btf
+from kpath.kernel.probeable import Probeability, State, tracefs
+from kpath.kernel.symbols import Symbols
+
+_VERDICT = "nf_hook_slow"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to capture. ``backend`` is auto, multi or kprobe; ``buffer`` is auto, ring or perf."""
+
+    selection: program.Selection = field(default_factory=program.Selection)
+    sizes: program.Sizes = field(default_factory=program.Sizes)
+    backend: str = "auto"
+    buffer: str = "auto"
+    plan: tuple[Planned, ...] = PLAN
+
+
+@dataclass(frozen=True, slots=True)
+class LossReport:
+    """What was lost between two times (ns, CLOCK_MONOTONIC).
+
+    ``lost`` counts events by CPU that did not fit into the buffer; ``missed`` counts hits by function for which no
+    handler ran; ``tables`` counts packets and stacks, by CPU, that found the kernel side's tables full.
+    """
+
+    begin: int
+    end: int
+    lost: dict[int, int]
+    missed: dict[str, int]
+    tables: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events in the order of time, and what was lost since the batch before (None if nothing)."""
+
+    events: Events
+    loss: LossReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The account of a whole capture; ``sent`` is what the kernel side wanted to send: received + lost."""
+
+    sent: dict[int, int]
+    lost: dict[int, int]
+    received: int
+    missed: dict[str, int]
+    hits: int
+    tables: dict[int, int]
+
+
+class Session:
+    """One capture. ``start``, then ``poll`` again and again, then ``stop``; a context manager stops by itself."""
+
+    def __init__(self, options: Options | None = None, say: Callable[[str], None] | None = None) -> None:
+        """``say`` is told what takes time, in a few words."""
+        self.options = options or Options()
+        self._say = say or (lambda _text: None)
+        self._closers: list[Callable[[], None]] = []
+        self._programs: dict[str, Any] = {}
+        self._body = False
+        self._links: dict[str, list[MultiLink]] = {}
+        self._group: KprobeGroup | None = None
+        self._bpf: Any = None
+        self._drops: Tracepoint | None = None
+        self._reader: RingReader | PerfReader | None = None
+        self._counters: Counters | None = None
+        self._unrun = _Unrun()
+        self._last = Totals({}, {}, 0, {}, 0, {})
+        self._final_missed: dict[str, int] | None = None
+        self._stopped = False
+        self._last_time = 0
+        self._received = 0
+        self._modules = ""
+        self.backend = ""
+        self.buffer = ""
+        self.probes: list[Probe] = []
+        self.troubles: list[str] = []
+        self.symbols: Symbols
+        self.btf: Btf
+        self.start_ns = 0
+
+    def __enter__(self) -> Session:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # ---- starting ----
+
+    def start(self) -> None:
+        """Attach everything. Raises CaptureSetupError or a KernelError; then nothing stays attached."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
+        if platform.machine() != "x86_64":
+            raise CaptureSetupError(f"kpath reads x86-64 stacks and registers; this machine is {platform.machine()}.")
+        if os.geteuid() != 0:
+            raise CaptureSetupError("probes need root: run kpath with sudo.")
+        tracing = attach.tracing_or_error(tracefs())
+        # Importing BCC takes as long as reading the kernel's symbols: do both at once.
+        importing = threading.Thread(target=_import_quietly, daemon=True)
+        importing.start()
+        self.btf = Btf.load()
+        self.symbols = Symbols.load()
+        offsets = defines(self.btf, self.symbols)
+        ring = self._choose_buffer()
+        importing.join()
+        compiler = _Compiler(program.text(offsets, self.options.selection, self.options.sizes, ring))
+        compiler.start()
+        kernel = Probeability.load(self.symbols, self.btf)
+        self.probes = resolve(kernel, self.options.plan)
+        single = self._choose_backend() == "kprobe"
+        self._say("compiling and attaching")
+        group = self._group = KprobeGroup(tracing, next(iter(self.symbols.addresses("_text")), 0))
+        self._closers.append(group.close)
+        targets = self._verdict_targets() + (self._single_targets(self.probes) if single else [])
+        failed = group.define(targets) | group.arm()
+        self._drops = Tracepoint(tracing, "skb", "kfree_skb")
+        self._closers.append(self._drops.close)
+        self._bpf = compiler.result()
+        self._open_buffer(ring)
+        self._put_on_tracepoint(self._drops)
+        self._note_failures(failed | group.run(self._load))
+        if not single:
+            self._attach_multi([p for p in self.probes if p.program])
+        self._settle_unrun()
+        self._modules = _modules()
+        self.start_ns = self._last_time = time.monotonic_ns()
+        self._last = self.totals()
+
+    def _choose_buffer(self) -> bool:
+        ring = bool(self.symbols.addresses("bpf_ringbuf_reserve"))
+        if self.options.buffer == "ring" and not ring:
+            raise CaptureSetupError("this kernel has no BPF ring buffer (it came with 5.8): use --buffer perf.")
+        ring = ring and self.options.buffer != "perf"
+        self.buffer = "ring" if ring else "perf"
+        return ring
+
+    def _choose_backend(self) -> str:
+        # fprobe is what kprobe.multi is made of; whether it really works is known when the link is made.
+        possible = bool(self.symbols.addresses("register_fprobe_ips"))
+        if self.options.backend == "multi" and not possible:
+            raise CaptureSetupError(
+                "this kernel has no kprobe.multi (CONFIG_FPROBE is off): use --backend kprobe."
+            )
+        # Before 6.7 nobody counts what such a link misses, and a miss that is not known of looks like a wrong path.
+        counted = self.btf.find("bpf_link_info.kprobe_multi.missed") is not None
+        wanted = self.options.backend == "multi" or (self.options.backend == "auto" and counted)
+        self.backend = "multi" if possible and wanted else "kprobe"
+        return self.backend
+
+    def _verdict_targets(self) -> list[Target]:
+        found = [p for p in self.probes if p.name == _VERDICT and p.program]
+        return [Target(p.symbol, p.module, p.address, "verdict", returns=True) for p in found]
+
+    def _single_targets(self, probes: Iterable[Probe]) -> list[Target]:
+        return [Target(p.symbol, p.module, p.address, p.program) for p in probes if p.program]
+
+    def _open_buffer(self, ring: bool) -> None:
+        self._counters = Counters(self._bpf["counts"].map_fd, program.possible_cpus())
+        if ring:
+            size = self.options.sizes.ring_bytes
+            self._reader = RingReader(self._bpf["events"].map_fd, size)
+        else:
+            self._reader = PerfReader(self._bpf, self.options.sizes.ring_bytes, os.cpu_count() or 1)
+        self._closers += [self._counters.close, self._reader.close]
+
+    def _load(self, name: str, multi: bool = False) -> int:
+        key = f"{name}/multi" if multi else name
+        if key not in self._programs:
+            kind = self._bpf.TRACEPOINT if name == "drop" else self._bpf.KPROBE
+            how = attach.BPF_TRACE_KPROBE_MULTI if multi else None
+            if name in program.ENTRY_PROGRAMS and not self._body:
+                # Where all of them go on; loaded as they are, for a kernel may refuse to mix kinds in one table.
+                self._programs["body"] = program.load_function(self._bpf, "body", kind, how)
+                self._bpf["bodies"][ctypes.c_int(0)] = ctypes.c_int(self._programs["body"].fd)
+                self._body = True
+            self._programs[key] = program.load_function(self._bpf, name, kind, how)
+        return int(self._programs[key].fd)
+
+    def _put_on_tracepoint(self, tracepoint: Tracepoint) -> None:
+        try:
+            tracepoint.run(self._load("drop"))
+        except OSError as error:
+            raise CaptureSetupError(
+                f"the kernel does not let kpath use the tracepoint skb:kfree_skb: {error}."
+            ) from error
+
+    def _note_failures(self, failed: dict[Target, str]) -> None:
+        why = {t.address: reason for t, reason in failed.items() if not t.returns}
+        self.troubles += [f"{t.symbol} (return): {reason}" for t, reason in failed.items() if t.returns]
+        self.probes = [
+            replace(p, state=State.NOTRACE, reason=why[p.address], program="")
+            if p.program and p.address in why
+            else p
+            for p in self.probes
+        ]
+
+    def _attach_multi(self, probes: list[Probe]) -> None:
+        by_program: dict[str, list[Probe]] = {}
+        for p in probes:
+            by_program.setdefault(p.program, []).append(p)
+        refused: dict[int, str] = {}
+        for name, members in by_program.items():
+            refused |= self._link(name, members)
+        targets = {t.address: t for t in self._single_targets(probes)}
+        self._note_failures({targets[address]: why for address, why in refused.items()})
+
+    def _link(self, name: str, probes: list[Probe]) -> dict[int, str]:
+        """One link for all; if the kernel refuses it, halves, until those that it refuses stand alone."""
+        try:
+            link = MultiLink(self._load(name, multi=True), [p.address for p in probes])
+            self._links.setdefault(name, []).append(link)
+        except OSError as error:
+            if len(probes) == 1:
+                return {probes[0].address: f"the kernel refuses the probe: {error.strerror}"}
+            half = len(probes) // 2
+            return self._link(name, probes[:half]) | self._link(name, probes[half:])
+        return {}
+
+    # ---- running ----
+
+    def poll(self, account: bool = True) -> Batch:
+        """What came since the last poll, in the order of time; does not wait.
+
+        Without ``account`` the losses are left for a later poll, unless there are events.
+        """
+        assert self._reader is not None
+        parts: list[Events] = []
+        while len(part := self._reader.read()):
+            parts.append(part)
+            if sum(map(len, parts)) >= 1 << 20:
+                break
+        events: Events = np.concatenate(parts) if parts else np.empty(0, EVENT)
+        self._received += len(events)
+        if len(events):
+            events = events[np.lexsort((events["seq"], events["cpu"], events["time"]))]
+        return Batch(events, self._loss() if account or len(events) else None)
+
+    def _loss(self) -> LossReport | None:
+        now, totals, before = time.monotonic_ns(), self.totals(), self._last
+        lost = _grown(totals.lost, before.lost)
+        missed = _grown(totals.missed, before.missed)
+        tables = _grown(totals.tables, before.tables)
+        report = LossReport(self._last_time, now, lost, missed, tables) if lost or missed or tables else None
+        self._last, self._last_time = totals, now
+        return report
+
+    def totals(self) -> Totals:
+        """The account so far; after ``stop``, that of the end."""
+        if self._stopped:
+            return self._last
+        profile = self._profile()
+        counts = self._counters.read() if self._counters else NO_COUNTS
+        missed = self._missed(profile, counts.hits) if self._final_missed is None else self._final_missed
+        return Totals(counts.sent, counts.lost, self._received, missed, counts.hits, counts.tables)
+
+    def _profile(self) -> list[tuple[Target, int, int]]:
+        return self._group.profile() if self._group and self._final_missed is None else []
+
+    def _missed(self, profile: list[tuple[Target, int, int]], hits: int) -> dict[str, int]:
+        missed = {str(target): misses for target, _, misses in profile if misses}
+        # Copies, because late modules are attached to by another thread.
+        for key, links in list(self._links.items()):
+            if count := sum(link.missed() for link in links):
+                missed[f"program {key} (link)"] = count
+        skipped = {f"program {key}": attach.recursion_misses(p.fd) for key, p in list(self._programs.items())}
+        missed |= {key: count for key, count in skipped.items() if count}
+        if self.backend == "kprobe":
+            # Before 6.7 nobody counts the hits for which a program did not run as another one was running.
+            silent = self._unrun.at_least(sum(n for _, n, _ in profile), hits) - sum(skipped.values())
+            if silent > 0:
+                missed["any program (BPF was busy)"] = silent
+        return missed
+
+    def _settle_unrun(self) -> None:
+        if self.backend == "kprobe" and self._counters:
+            for _ in range(4):
+                hits = self._counters.read().hits
+                self._unrun.at_most(sum(n for _, n, _ in self._profile()), hits)
+
+    def comms(self) -> dict[int, str]:
+        """Names of the threads that began something (a system call, a softirq), by thread id, even if gone since."""
+        # Each system call that reads a map makes its CPU skip all probes for a moment: call this after detaching.
+        if self._bpf is None:
+            return {}
+        return {k.value: v.name.decode(errors="replace") for k, v in self._bpf["comms"].items()}
+
+    def modules_changed(self) -> bool:
+        """Has a module been loaded or unloaded since the start, or since ``attach_new_modules``?"""
+        return _modules() != self._modules
+
+    def attach_new_modules(self) -> list[Probe]:
+        """Attach to functions whose module was loaded since; returns their probes.
+
+        Takes seconds; another thread may poll meanwhile.
+        """
+        now = _modules()
+        if now == self._modules or self._bpf is None or self._group is None:
+            return []
+        self._modules = now
+        self.symbols = Symbols.load()
+        self._forget_unloaded(set(now.splitlines()))
+        missing = [p.planned for p in self.probes if not p.program]
+        found = [p for p in resolve(Probeability.load(self.symbols, self.btf), missing) if p.program]
+        names = {p.name: p for p in found}
+        self.probes = [names.get(p.name, p) for p in self.probes]
+        if self.backend == "multi":
+            self._attach_multi(found)
+        else:
+            self._unrun.pause()
+            failed = self._group.define(self._single_targets(found)) | self._group.arm()
+            self._note_failures(failed | self._group.run(self._load))
+            self._settle_unrun()
+        attached = {p.name for p in self.probes if p.program}
+        return [p for p in found if p.name in attached]
+
+    def _forget_unloaded(self, loaded: set[str]) -> None:
+        # A kprobe in tracefs comes back with its module by itself; a link does not.
+        if self.backend == "multi":
+            self.probes = [
+                replace(p, state=State.MODULE_NOT_LOADED, reason=f"module {p.module} was unloaded", program="")
+                if p.program and p.module and p.module not in loaded
+                else p
+                for p in self.probes
+            ]
+
+    # ---- stopping ----
+
+    def detach(self) -> None:
+        """Take all probes off, so that no more events come; what is in the buffer can still be polled."""
+        if self._final_missed is None:
+            # From here on kprobes hit with no program left on them: those are no misses.
+            self._final_missed = self.totals().missed
+        for links in self._links.values():
+            for link in links:
+                link.close()
+        if self._drops:
+            self._drops.close()
+        if self._group:
+            self._group.disarm()
+
+    def settled(self) -> bool:
+        """After ``detach``: has every event been received or counted as lost?"""
+        counts = self._counters.read() if self._counters else NO_COUNTS
+        return self._received + sum(counts.lost.values()) == sum(counts.sent.values())
+
+    def stop(self) -> None:
+        """Take everything off and free it. Can be called more than once."""
+        if not self._stopped:
+            self.detach()
+            self._last = self.totals()
+            self._stopped = True
+        self._reader = None
+        self._counters = None
+        while self._closers:
+            self._closers.pop()()
+        if self._bpf is not None:
+            self._bpf.cleanup()
+            self._bpf = None
+
+
+class _Unrun:
+    """How many hits of kprobes ran no program, from two counts that are not read at the same moment.
+
+    The kernel counts hits from the moment a kprobe is armed, which is before a program is on it. So what matters
+    is by how much the difference grows.
+    """
+
+    def __init__(self) -> None:
+        self._base: int | None = None
+        self._known = 0
+
+    def at_most(self, armed_hits: int, program_hits: int) -> None:
+        """Set the beginning: ``program_hits`` was read first, so the true difference is at most theirs."""
+        difference = armed_hits - program_hits - self._known
+        self._base = difference if self._base is None else min(self._base, difference)
+
+    def at_least(self, armed_hits: int, program_hits: int) -> int:
+        """How many since the beginning, at least: ``armed_hits`` was read first."""
+        if self._base is not None:
+            self._known = max(self._known, armed_hits - program_hits - self._base)
+        return self._known
+
+    def pause(self) -> None:
+        """Kprobes are being added: what is known stays, and a new beginning must be set."""
+        self._base = None
+
+
+class _Compiler(threading.Thread):
+    """Compiles beside the work of attaching: both take seconds on a slow machine."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(daemon=True, name="kpath-compile")
+        self._source = source
+        self._bpf: Any = None
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._bpf = program.compile_program(self._source)
+        except Exception as error:
+            self._error = error
+
+    def result(self) -> Any:
+        """The program; raises what the compiler raised."""
+        self.join()
+        if self._error:
+            raise self._error
+        return self._bpf
+
+
+def _import_quietly() -> None:
+    # The same import is made again where its failure is reported.
+    try:
+        program.import_bcc()
+    except CaptureSetupError:
+        return
+
+
+def _grown(now: dict[Any, int], before: dict[Any, int]) -> dict[Any, int]:
+    return {k: n - before.get(k, 0) for k, n in now.items() if n > before.get(k, 0)}
+
+
+def _modules() -> str:
+    try:
+        return "\n".join(line.split()[0] for line in Path("/proc/modules").read_text().splitlines())
+    except OSError:
+        return ""
