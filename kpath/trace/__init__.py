@@ -1,0 +1,1 @@
+"""Events become frames, frames become traversals and journeys."""

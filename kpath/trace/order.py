@@ -1,0 +1,70 @@
+"""Events arrive almost in the order of time; this puts them in order and finds where some are missing.
+
+All CPUs share one buffer. An event takes its time first and its place in the buffer a moment later, so neighbours
+may be swapped. What the filter kept back (``Flag.STASHED``) comes later still, but always before the events that
+follow it on its own stack, which is all that the trees need.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kpath.capture.schema import EVENT
+from kpath.capture.tables import Loss
+
+WINDOW_NS = 5_000_000
+"""How long (ns of the stream) an event is held back so that older ones can overtake it."""
+
+Events = npt.NDArray[np.void]
+
+
+class Order:
+    """Holds events back for ``window`` ns and releases them in the order of time."""
+
+    def __init__(self, window: int = WINDOW_NS) -> None:
+        self._window = window
+        self._held: Events = np.empty(0, EVENT)
+        self._last_seq: dict[int, tuple[int, int]] = {}
+        self._newest = 0
+
+    def push(self, events: Events) -> tuple[Events, list[Loss]]:
+        """Take events as they arrived; returns those that are old enough, in order, and the gaps just found."""
+        if not len(events):
+            return events, []
+        gaps = self._gaps(events)
+        held = np.concatenate([self._held, events], dtype=EVENT) if len(self._held) else events
+        held = held[np.lexsort((held["seq"], held["time"]))]
+        self._newest = max(self._newest, int(held["time"][-1]))
+        return self._release(held, self._newest - self._window), gaps
+
+    def tick(self, now: int) -> Events:
+        """The clock (CLOCK_MONOTONIC, ns) went on without events: release what is old enough."""
+        return self._release(self._held, now - self._window)
+
+    def flush(self) -> Events:
+        """Release everything."""
+        rest, self._held = self._held, np.empty(0, EVENT)
+        return rest
+
+    def _release(self, held: Events, until: int) -> Events:
+        at = int(np.searchsorted(held["time"], np.uint64(max(until, 0)), side="right"))
+        self._held = held[at:]
+        return held[:at]
+
+    def _gaps(self, events: Events) -> list[Loss]:
+        """Holes in the numbers of each CPU: so many events were lost between these two times."""
+        found: list[Loss] = []
+        for cpu in np.unique(events["cpu"]).tolist():
+            mine: Any = events[events["cpu"] == cpu]
+            seqs, times = mine["seq"].astype(np.int64), mine["time"].astype(np.int64)
+            before = self._last_seq.get(cpu)
+            if before is not None:
+                seqs, times = np.concatenate([[before[0]], seqs]), np.concatenate([[before[1]], times])
+            for i in np.flatnonzero(np.diff(seqs) > 1).tolist():
+                start, end = sorted((int(times[i]), int(times[i + 1])))
+                found.append(Loss(start, end, {cpu: int(seqs[i + 1] - seqs[i] - 1)}))
+            self._last_seq[cpu] = int(seqs[-1]), int(times[-1])
+        return found

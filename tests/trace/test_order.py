@@ -1,0 +1,54 @@
+"""Order: whatever way events arrive within the window, they come out in the order of time, all of them, once."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kpath.capture.schema import EVENT
+from kpath.trace.order import WINDOW_NS, Order
+
+
+def rows(times: list[int], cpu: int = 0, seq: int = 0) -> npt.NDArray[np.void]:
+    array = np.zeros(len(times), EVENT)
+    array["time"], array["cpu"] = times, cpu
+    array["seq"] = range(seq, seq + len(times))
+    return array
+
+
+@given(st.lists(st.lists(st.integers(0, WINDOW_NS - 1), min_size=1, max_size=5), min_size=1, max_size=20))
+def test_sorted_complete_and_once(batches: list[list[int]]) -> None:
+    """Each batch begins when the one before may still have latecomers, at most a window away."""
+    order, out, seq = Order(), [], 0
+    for number, offsets in enumerate(batches):
+        ready, gaps = order.push(rows([number * 10 + t for t in offsets], seq=seq))
+        seq += len(offsets)
+        assert not gaps
+        out.append(ready)
+    out.append(order.flush())
+    times = np.concatenate(out)["time"].tolist()
+    assert times == sorted(number * 10 + t for number, offsets in enumerate(batches) for t in offsets)
+
+
+def test_gap_in_the_numbers_of_a_cpu_is_found() -> None:
+    order = Order()
+    order.push(rows([100, 200]))
+    _, gaps = order.push(rows([500, 600], seq=5))
+    (gap,) = gaps
+    assert (gap.start, gap.end, dict(gap.lost)) == (200, 500, {0: 3})
+
+
+def test_cpus_are_counted_apart() -> None:
+    order = Order()
+    both = np.concatenate([rows([1, 2], cpu=0), rows([1, 2], cpu=1)], dtype=EVENT)
+    assert order.push(both)[1] == []
+
+
+def test_clock_releases_what_waits() -> None:
+    order = Order()
+    ready, _ = order.push(rows([1000]))
+    assert not len(ready)
+    assert len(order.tick(1000 + WINDOW_NS)) == 1
+    assert not len(order.flush())
