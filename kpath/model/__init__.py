@@ -1,0 +1,1 @@
+"""The reference model: replays traversals against a document and gives verdicts."""
