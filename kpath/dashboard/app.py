@@ -1,0 +1,80 @@
+"""The one function that opens the view. Textual is imported when it is called, for it takes long."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from kpath.capture.tables import Header
+from kpath.dashboard.feed import LiveFeed
+from kpath.dashboard.judge import JudgeMaker
+from kpath.dashboard.look import Look
+from kpath.dashboard.recording import Recording
+from kpath.dashboard.snapshot import Snapshot
+from kpath.dashboard.status import About
+from kpath.dashboard.view import View
+from kpath.dashboard.view_coverage import Coverage
+from kpath.dashboard.view_drops import Drops
+from kpath.dashboard.view_findings import Findings
+from kpath.dashboard.view_packets import Packets
+from kpath.dashboard.view_paths import Paths
+from kpath.flow import Document
+from kpath.model.view import CaptureView
+
+if TYPE_CHECKING:
+    from kpath.dashboard.tui import Save
+
+PATIENCE, STOP_TIMEOUT = 1.0, 30.0
+"""Seconds that the capture may take to end after the view is closed: without a word, and at most."""
+
+
+def run(
+    stream: Iterable[object],
+    title: str,
+    judge: JudgeMaker | None = None,
+    *,
+    header: Header | None = None,
+    live: bool = True,
+    documents: Sequence[Document] = (),
+    arp: bool = False,
+    stop: Callable[[], None] | None = None,
+    save: Save | None = None,
+    cost: Callable[[], str] | None = None,
+) -> Snapshot:
+    """Show a stream of chunks until the user quits; returns the last snapshot.
+
+    ``stream`` is iterated by another thread, to its end; for a live one ``stop`` asks it to end when the user quits.
+    ``title`` is the interface, or the file. ``judge`` makes a judge when the assembler is there. ``documents`` are
+    those of the coverage view when there is no judge. Raises whatever ended the stream with an error, and whatever went
+    wrong in drawing, when the terminal is in order again.
+    """
+    from kpath.dashboard.tui import Dashboard
+
+    feed: LiveFeed | Recording
+    feed = LiveFeed(stream, judge, arp=arp, stop_stream=stop) if live else Recording(stream, judge, arp=arp)
+    look, views = outfit(feed, header, documents)
+    about = About.of(title, live, header, cost)
+    app = Dashboard(feed, about, look=look, views=views, save=save, no_color=bool(os.environ.get("NO_COLOR")))
+    try:
+        app.run()
+    finally:
+        if not feed.stop(PATIENCE):
+            print("kpath: ending the capture …", file=sys.stderr, flush=True)
+            feed.stop(STOP_TIMEOUT)
+    if app.failure is not None:
+        raise app.failure
+    if feed.failure is not None:
+        raise feed.failure
+    return app.snapshot
+
+
+def outfit(
+    feed: LiveFeed | Recording, header: Header | None, documents: Sequence[Document]
+) -> tuple[Look, Sequence[View]]:
+    """The user's choices at the beginning, and the views, for what is known of the capture."""
+    kernel = CaptureView(header.probes) if header is not None and header.probes else None
+    known = feed.documents or documents
+    look = Look(documents=known, judged=feed.documents != ())
+    return look, (Paths(), Packets(), Drops(), Coverage(kernel), Findings())

@@ -1,0 +1,204 @@
+"""The thread that consumes the stream and publishes snapshots.
+
+It never waits for the view, and the view never waits for it: a snapshot that the view did not take in time is replaced
+by the next one. When the thread falls behind the kernel, it does less for each packet, and says what it left out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from kpath.dashboard.aggregate import Aggregates, Rate
+from kpath.dashboard.digest import Packet
+from kpath.dashboard.judge import JudgeMaker
+from kpath.dashboard.pipeline import BUSY, FULL, Pipeline
+from kpath.dashboard.snapshot import Snapshot
+from kpath.flow import Document
+from kpath.trace.lives import Journey
+
+PERIOD = 0.25
+"""Seconds between two snapshots."""
+BEHIND, FAR_BEHIND = 1.0, 5.0
+"""Seconds behind the kernel at which less is done for each packet, and at which packets are only counted."""
+ONE_IN = 8
+"""When far behind, one in so many packets is more than counted."""
+
+Clock = Callable[[], int]
+"""CLOCK_MONOTONIC, ns."""
+
+
+class Feed(Protocol):
+    """Where the view gets its snapshots from."""
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the stream, if it was an error."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """How many packets one can travel over; 0 when this is no recording."""
+        ...
+
+    def start(self) -> None:
+        """Begin to consume."""
+        ...
+
+    def stop(self, timeout: float) -> bool:
+        """End; returns whether the thread is gone within ``timeout`` seconds."""
+        ...
+
+    def latest(self) -> Snapshot | None:
+        """The newest snapshot, once; None when there is none that was not taken yet."""
+        ...
+
+    def seek(self, position: int) -> None:
+        """Show the recording as it was after so many packets."""
+        ...
+
+
+class LiveFeed:
+    """A running capture. ``stop_stream`` asks the capture to end; the stream then ends by itself, in good order."""
+
+    def __init__(
+        self,
+        stream: Iterable[object],
+        judge_maker: JudgeMaker | None = None,
+        *,
+        arp: bool = False,
+        stop_stream: Callable[[], None] | None = None,
+        clock: Clock = time.monotonic_ns,
+        cpu: Callable[[], float] = time.process_time,
+    ) -> None:
+        self.failure: BaseException | None = None
+        self.length = 0
+        self.lag = 0.0
+        """Seconds by which the events read last were older than the clock."""
+        self._stream = stream
+        self._pipeline = Pipeline(judge_maker, arp=arp)
+        self._aggregates = Aggregates()
+        self._stop_stream = stop_stream or (lambda: None)
+        self._clock = clock
+        self._cpu = cpu
+        self._cpu_before = cpu(), clock()
+        self._share: float | None = None
+        self._events = Rate()
+        self._stopping = False
+        self._turn = 0
+        self._published = 0
+        self._latest: Snapshot | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="kpath-dashboard", daemon=True)
+
+    def start(self) -> None:
+        """Begin to consume."""
+        self._aggregates.started = self._clock()
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """Ask the stream to end, and wait; what still comes is read, but not looked at."""
+        self._stopping = True
+        self._stop_stream()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def latest(self) -> Snapshot | None:
+        """The newest snapshot, once."""
+        with self._lock:
+            taken, self._latest = self._latest, None
+        return taken
+
+    def seek(self, position: int) -> None:
+        """A running capture has no place to go back to; the view keeps the last packets."""
+
+    @property
+    def documents(self) -> Sequence[Document]:
+        """What the judge judges by; none without a judge."""
+        judge = self._pipeline.judge
+        return tuple(judge.documents) if judge is not None else ()
+
+    # ---- the thread ----
+
+    def _run(self) -> None:
+        state = "the capture has ended"
+        try:
+            for chunk in self._stream:
+                if self._stopping:
+                    continue
+                self.take(chunk)
+                if self._clock() - self._published >= PERIOD * 1e9:
+                    self.publish()
+            self._fold(self._pipeline.flush())
+            if self._pipeline.footer is not None and self._pipeline.footer.reason:
+                state = f"the capture has ended ({self._pipeline.footer.reason})"
+        except BaseException as error:
+            self.failure = error
+            state = f"the capture failed: {error}"
+        self.publish(state)
+
+    def take(self, chunk: object) -> None:
+        """Consume one chunk."""
+        before = self._pipeline.assembler.events
+        self._measure(chunk)
+        journeys = self._pipeline.take(chunk)
+        now = self._clock()
+        self._events.add(now, self._pipeline.assembler.events - before)
+        self._fold(journeys)
+        # While there is a backlog, journeys that the clock would end have events waiting: the stream's time decides.
+        if self.lag < BEHIND:
+            self._fold(self._pipeline.tick(now))
+
+    def _measure(self, chunk: object) -> None:
+        """How far behind? An empty chunk says that nothing is waiting."""
+        if isinstance(chunk, np.ndarray):
+            self.lag = max(0.0, (self._clock() - int(chunk["time"].max())) / 1e9) if len(chunk) else 0.0
+
+    def _fold(self, journeys: Iterable[Journey]) -> None:
+        self._pipeline.effort = BUSY if self.lag >= BEHIND else FULL
+        for journey in journeys:
+            self._turn += 1
+            if self.lag >= FAR_BEHIND and self._turn % ONE_IN:
+                self._aggregates.skip(journey.last)
+                continue
+            packet = self._pipeline.packet(journey)
+            learn(self._aggregates, self._pipeline, packet)
+            self._aggregates.fold(packet, self._pipeline.judge is not None)
+            if self._clock() - self._published >= PERIOD * 1e9:
+                self.publish()
+
+    def publish(self, state: str = "") -> None:
+        """Make a snapshot for the view."""
+        now = self._clock()
+        self._published = now
+        spent, when = self._cpu(), self._cpu_before[1]
+        if now - when >= 1e9 or self._share is None:
+            if now > when:
+                self._share = (spent - self._cpu_before[0]) / ((now - when) / 1e9)
+            self._cpu_before = spent, now
+        snapshot = replace(
+            self._aggregates.snapshot(now, int(self.lag * 1e9)),
+            events=self._pipeline.assembler.events,
+            event_rate=self._events.at(now, self._aggregates.started),
+            lost=self._pipeline.lost,
+            missed=self._pipeline.missed,
+            full=self._pipeline.full,
+            cpu=self._share,
+            lag=self.lag,
+            state=state,
+            failed=self.failure is not None,
+        )
+        with self._lock:
+            self._latest = snapshot
+
+
+def learn(aggregates: Aggregates, pipeline: Pipeline, packet: Packet) -> None:
+    """Tell the counts which functions the packet's paths go through."""
+    for one in packet.passes:
+        if one.variant in pipeline.learned:
+            aggregates.learn(one.variant, pipeline.learned[one.variant])

@@ -1,0 +1,116 @@
+"""Chunks of a capture become digested packets: assembled, named, judged. Runs in the aggregating thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from kpath.capture.tables import Footer
+from kpath.dashboard import signature
+from kpath.dashboard.digest import Packet, Pass, began, digest, packet
+from kpath.dashboard.judge import Judge, JudgeMaker, Opinion
+from kpath.trace.assemble import Assembler
+from kpath.trace.lives import Journey
+from kpath.trace.traversal import Traversal, traversals
+
+MAX_VARIANTS = 20_000
+"""Exact paths told apart; all others count as one more."""
+SAMPLE = 16
+"""When busy, one in so many packets of a known path keeps its steps and is judged."""
+
+FULL, BUSY = 0, 1
+"""How much is done for a packet: everything; or words and counts, with details of new paths and of a sample."""
+
+
+class Pipeline:
+    """One capture's way from chunks to packets.
+
+    ``arp``: ARP packets are shown as packets of their own. ``effort`` may be set at any time. Journeys without a
+    header, and those that did not match the filter, are left out as in ``kpath watch``.
+    """
+
+    def __init__(self, judge_maker: JudgeMaker | None = None, *, arp: bool = False) -> None:
+        self.assembler = Assembler()
+        self.judge: Judge | None = judge_maker(self.assembler) if judge_maker else None
+        self.effort = FULL
+        self.footer: Footer | None = None
+        self.learned: dict[int, tuple[str, ...]] = {}
+        """Functions of each exact path, by its number."""
+        self._arp = arp
+        self._variants: dict[tuple[object, ...], int] = {}
+        self._turn = 0
+
+    def take(self, chunk: object) -> list[Journey]:
+        """Feed one chunk; returns the journeys that are finished now and are to be shown."""
+        if isinstance(chunk, Footer):
+            self.footer = chunk
+        return self._wanted(self.assembler.feed(chunk))
+
+    def tick(self, now: int) -> list[Journey]:
+        """The clock (CLOCK_MONOTONIC, ns) went on."""
+        return self._wanted(self.assembler.tick(now))
+
+    def flush(self) -> list[Journey]:
+        """The stream is over."""
+        return self._wanted(self.assembler.flush())
+
+    def packets(self, journeys: Iterable[Journey]) -> Iterator[Packet]:
+        """Digests, one by one, so that whoever asks can stop."""
+        for journey in journeys:
+            yield self.packet(journey)
+
+    def packet(self, journey: Journey) -> Packet:
+        """The digest of one journey."""
+        know = self.assembler.knowledge
+        passes = traversals(journey)
+        begin = began(passes)
+        numbers = [self._variant(one) for one in passes]
+        self._turn += 1
+        whole = self.effort == FULL or self._turn % SAMPLE == 0 or any(new for _, new in numbers)
+        digests: list[Pass] = []
+        times: list[int] = []
+        for one, (number, _) in zip(passes, numbers, strict=True):
+            # Passes may overlap: a copy is delivered while the original goes on.
+            first = one.frames[0].time
+            before = max((t for t in times if t <= first), default=begin)
+            opinions = self._opinions(one) if whole else None
+            digests.append(digest(one, know, begin, before, number, opinions, steps=whole))
+            times += [frame.time for frame in one.frames]
+        return packet(journey, digests, begin, passes[0].cause)
+
+    @property
+    def lost(self) -> int:
+        """Events lost so far: what the kernel side tells, or, where it has not told yet, the holes in the numbers."""
+        told = sum(sum(loss.lost.values()) for loss in self.assembler.losses)
+        found = sum(sum(gap.lost.values()) for gap in self.assembler.gaps)
+        final = sum(self.footer.lost.values()) if self.footer else 0
+        return max(told, found, final)
+
+    @property
+    def missed(self) -> int:
+        """Hits so far at which a probe did not run."""
+        told = sum(sum(loss.missed.values()) for loss in self.assembler.losses)
+        return max(told, sum(self.footer.missed.values()) if self.footer else 0)
+
+    @property
+    def full(self) -> int:
+        """Packets and stacks so far for which the kernel side's tables had no room."""
+        told = sum(sum(loss.tables.values()) for loss in self.assembler.losses)
+        return max(told, sum(self.footer.tables.values()) if self.footer else 0)
+
+    def _wanted(self, journeys: Iterable[Journey]) -> list[Journey]:
+        return [journey for journey in journeys if journey.wanted(arp=self._arp)]
+
+    def _variant(self, one: Traversal) -> tuple[int, bool]:
+        """The number of the exact path, and whether it is new."""
+        path = signature.exact(one, self.assembler.knowledge)
+        known = self._variants.get(path)
+        if known is not None:
+            return known, False
+        if len(self._variants) >= MAX_VARIANTS:
+            return 0, False
+        number = self._variants[path] = len(self._variants) + 1
+        self.learned[number] = tuple({node.frame.name for _, node in signature.walk(one.roots)})
+        return number, True
+
+    def _opinions(self, one: Traversal) -> list[Opinion] | None:
+        return list(self.judge.judge(one)) if self.judge is not None else None

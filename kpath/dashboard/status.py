@@ -1,0 +1,154 @@
+"""The lines above the list: what is watched, how much comes, what is lost; and where one is in a recording."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from kpath.capture.tables import Header
+from kpath.dashboard import theme, units
+from kpath.dashboard.snapshot import Omitted, Snapshot
+from kpath.report.words import printable
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What does not change while the view is open."""
+
+    title: str
+    """The interface, or the file."""
+    live: bool
+    kernel: str = ""
+    attached: int = 0
+    silent: int = 0
+    """Planned functions that are not there, or cannot be probed."""
+    filter: str = ""
+    cost: Callable[[], str] | None = None
+    """What the capture costs the kernel, in a few words, if somebody knows."""
+
+    @classmethod
+    def of(cls, title: str, live: bool, header: Header | None, cost: Callable[[], str] | None = None) -> About:
+        """From the header of the capture."""
+        if header is None:
+            return cls(printable(title), live, cost=cost)
+        attached = sum(bool(probe.program) for probe in header.probes)
+        return cls(
+            printable(title),
+            live,
+            printable(header.kernel_release),
+            attached,
+            len(header.probes) - attached,
+            printable(header.filter),
+            cost,
+        )
+
+
+def lines(
+    about: About, snapshot: Snapshot, width: int, document: str = "", paused: bool = False, playing: bool = False
+) -> list[Text]:
+    """Two lines, and one more in a recording. ``document`` is whose verdicts are counted."""
+    out = [_first(about, snapshot, width, paused), _second(about, snapshot, width, document)]
+    if not about.live:
+        out.append(_timeline(snapshot, width, playing))
+    return out
+
+
+def _first(about: About, snapshot: Snapshot, width: int, paused: bool) -> Text:
+    state, style = "● LIVE", theme.GREEN
+    if not about.live:
+        state, style = "■ RECORDING", theme.SKY
+    if snapshot.state:
+        state, style = ("… READING", theme.YELLOW) if snapshot.state == "reading" else ("■ ENDED", theme.ORANGE)
+    if snapshot.failed:
+        state, style = "✗ FAILED", theme.STYLES[theme.DIVERGES]
+    if paused:
+        state, style = "‖ PAUSED", theme.YELLOW
+    narrow = width < 100
+    text = Text().append(" kpath ", f"bold {theme.PAPER} on {theme.SKY}")
+    text.append(f" {about.title}", f"bold {theme.INK}")
+    if about.filter:
+        text.append(f" · {about.filter}", theme.INK)
+    if about.kernel:
+        # What a distribution adds to the release says little, and takes much room.
+        release = re.split(r"[-+]", about.kernel)[0] if narrow else f"Linux {about.kernel}"
+        text.append(f" · {release} · {about.attached} probes, {about.silent} silent", theme.FAINT)
+    return _right(text, Text(f"{state} ", style), width)
+
+
+def _second(about: About, snapshot: Snapshot, width: int, document: str) -> Text:
+    text = Text(" ")
+    live = about.live and not snapshot.state
+    for name, number, per_second in (
+        ("packets", snapshot.packets, snapshot.packet_rate),
+        ("events", snapshot.events, snapshot.event_rate),
+    ):
+        text.append(f"{name} ", theme.FAINT)
+        text.append(units.count(number), f"bold {theme.INK}")
+        text.append(f" {units.rate(per_second)}/s  " if live else "  ", theme.INK)
+    for name, number in (("lost", snapshot.lost), ("missed", snapshot.missed), ("tables full", snapshot.full)):
+        if number or name != "tables full":
+            text.append(f"{name} ", theme.FAINT)
+            mark = "! " if number else ""
+            text.append(f"{mark}{units.count(number)}  ", f"bold {theme.ORANGE}" if number else theme.INK)
+    for verdict, number in snapshot.verdicts.get(document, {}).items():
+        text.append(f"{theme.SYMBOLS[verdict]}{units.count(number)} ", theme.STYLES[verdict])
+    right = Text()
+    if snapshot.cpu is not None and about.live:
+        right.append("kpath ", theme.FAINT).append(f"{snapshot.cpu:.0%} cpu ", theme.INK)
+    if about.cost is not None:
+        right.append(printable(about.cost()) + " ", theme.FAINT)
+    return _right(text, right, width)
+
+
+def _timeline(snapshot: Snapshot, width: int, playing: bool) -> Text:
+    position, length = snapshot.position
+    seconds = (snapshot.now - snapshot.started) / 1e9 if snapshot.now else 0.0
+    after = Text(f" {position:,} of {length:,} packets, {seconds:.3f} s ", theme.INK)
+    before = Text(" ▶ " if playing else " ‖ ", theme.GREEN if playing else theme.FAINT)
+    cells = max(8, width - before.cell_len - after.cell_len)
+    done = round(cells * position / length) if length else 0
+    line = before + Text("━" * done, theme.SKY) + Text("─" * (cells - done), theme.FAINT)
+    return line + after
+
+
+def _right(left: Text, right: Text, width: int) -> Text:
+    """Both on one line; where there is no room for both, the left one is cut."""
+    room = width - right.cell_len
+    if left.cell_len > room:
+        left.truncate(max(0, room), overflow="ellipsis")
+    left.append(" " * max(0, room - left.cell_len))
+    return left + right
+
+
+def notice(snapshot: Snapshot) -> Text | None:
+    """What the user must know of the numbers on the screen; None when there is nothing."""
+    if snapshot.failed or (snapshot.state and snapshot.state != "reading"):
+        style = theme.STYLES[theme.DIVERGES] if snapshot.failed else theme.ORANGE
+        text = Text(f" {printable(snapshot.state)}", style)
+        more = left_out(snapshot.omitted)
+        return text.append(f"  ({more})" if more else "", theme.ORANGE)
+    words = []
+    if snapshot.lag >= 1:
+        words.append(f"{snapshot.lag:.0f} s behind the kernel, try a filter")
+    if more := left_out(snapshot.omitted):
+        words.append(more)
+    return Text(" ! " + "; ".join(words), theme.ORANGE) if words else None
+
+
+def left_out(omitted: Omitted) -> str:
+    """In words what is not shown; empty when everything is."""
+    parts = []
+    if omitted.packets:
+        parts.append(f"{units.plural(omitted.packets, 'packet')} only counted")
+    if omitted.details:
+        parts.append(f"{units.plural(omitted.details, 'packet')} without steps")
+    if omitted.verdicts:
+        parts.append(f"{units.plural(omitted.verdicts, 'pass', 'passes')} not judged")
+    if omitted.paths:
+        parts.append(f"{units.plural(omitted.paths, 'pass', 'passes')} beyond the table of paths")
+    if omitted.rows:
+        parts.append(f"{units.plural(omitted.rows, 'drop or finding', 'drops and findings')} without a row")
+    return "left out: " + ", ".join(parts) if parts else ""

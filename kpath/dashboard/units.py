@@ -1,0 +1,76 @@
+"""Numbers as few characters."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len, set_cell_size
+
+
+def duration(ns: int) -> str:
+    """At most seven characters: ``812 ns``, ``12.3 µs``, ``4.56 ms``, ``1.2 s``, ``14 min``, ``3 d``."""
+    if ns < 1000:
+        return f"{ns} ns"
+    for factor, unit in ((1e3, "µs"), (1e6, "ms"), (1e9, "s")):
+        value = ns / factor
+        if value < 999.5:
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return f"{ns / 60e9:.0f} min" if ns < 59_970e9 else f"{min(ns / 86_400e9, 9999):.0f} d"
+
+
+def count(number: int) -> str:
+    """At most six characters: ``12,345``, ``123 k``, ``1.23 M``."""
+    if number < 100_000:
+        return f"{number:,}"
+    for factor, unit in ((1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T")):
+        if number / factor < 999.5:
+            return f"{number / factor:.3g} {unit}"
+    return f"{number:.1e}"
+
+
+def rate(per_second: float) -> str:
+    """At most five characters, ``·`` for none."""
+    if per_second < 0.05:
+        return "·"
+    if per_second < 99.95:
+        return f"{per_second:.1f}"
+    if per_second < 99_999.5:
+        return f"{per_second:.0f}"
+    if per_second < 999_500:
+        return f"{per_second / 1e3:.0f}k"
+    return f"{min(per_second / 1e6, 9999):.{1 if per_second < 9_950_000 else 0}f}M"
+
+
+def age(ns: int) -> str:
+    """How long ago, at most four characters."""
+    seconds = max(0, ns) // 1_000_000_000
+    if seconds < 1:
+        return "now"
+    for size, unit in ((60, "s"), (60, "m"), (24, "h")):
+        if seconds < size:
+            return f"{seconds}{unit}"
+        seconds //= size
+    return f"{min(seconds, 999)}d"
+
+
+def fit(text: str, width: int, right: bool = False) -> str:
+    """Exactly ``width`` cells, cut with an ellipsis where it is longer."""
+    if width <= 0:
+        return ""
+    length = cell_len(text)
+    if length > width:
+        return set_cell_size(text, width - 1) + "…"
+    return " " * (width - length) + text if right else text + " " * (width - length)
+
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def bar(share: float, width: int) -> str:
+    """A bar of ``width`` cells that is ``share`` (0 to 1) full, to an eighth of a cell."""
+    eighths = round(min(1.0, max(0.0, share)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width)
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """``1 packet``, ``2 packets``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
