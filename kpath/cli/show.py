@@ -1,0 +1,80 @@
+"""``kpath show``: a recording, as ``watch`` would have shown it; needs no root and no Linux."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from kpath.capture.file import CaptureReader
+from kpath.cli.view import Printer
+from kpath.flow import BUILT_IN
+from kpath.model.check import Checker
+from kpath.trace.assemble import Assembler
+
+
+@click.command(short_help="Show a recording as trees, on any machine.")
+@click.argument("file", type=click.Path(allow_dash=True))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each journey (docs/json.md).")
+@click.option("--count", type=click.IntRange(1), default=None, help="Stop after this many journeys.")
+@click.option("--arp", is_flag=True, help="Show ARP packets too, as journeys of their own.")
+@click.option(
+    "--document", "documents", multiple=True, metavar="NAME|PATH", help="Judge by this document (default: all three)."
+)
+@click.option("--verdict/--no-verdict", default=True, help="Say what the documents think of each path.")
+@click.option("--salvage", is_flag=True, help="Read a damaged file up to the damage.")
+@click.option("--tui", is_flag=True, help="Open the dashboard over the recording (docs/dashboard.md).")
+def show(
+    file: str,
+    as_json: bool,
+    count: int | None,
+    arp: bool,
+    documents: tuple[str, ...],
+    verdict: bool,
+    salvage: bool,
+    tui: bool,
+) -> None:
+    """Show the packets of a recording, each as the tree of kernel functions that it went through.
+
+    \b
+    Examples:
+      kpath show trace.kpath | less -R
+      kpath show --json trace.kpath | jq .summary
+      kpath show --tui trace.kpath
+    """
+    if tui:
+        if as_json or count:
+            raise click.UsageError("--tui shows everything: it goes with neither --json nor --count.")
+        _dashboard(file, arp, salvage)
+        return
+    with CaptureReader(file, salvage=salvage) as reader:
+        assembler = Assembler()
+        checker = Checker.for_stream(reader.header.probes, documents or BUILT_IN) if verdict else None
+        printer = Printer(assembler, as_json=as_json, arp=arp, count=count or 0, checker=checker)
+        for chunk in reader:
+            printer.take(assembler.feed(chunk))
+            if printer.full:
+                return
+        printer.take(assembler.flush())
+        lost = sum(sum(loss.lost.values()) for loss in assembler.losses)
+        problem = reader.problem
+    if lost:
+        click.echo(f"kpath: {lost} events were lost while this was recorded; some trees are incomplete", err=True)
+    if problem:
+        click.echo(f"kpath: {problem}", err=True)
+
+
+def _dashboard(file: str, arp: bool, salvage: bool) -> None:
+    """The recording in the dashboard. Its keys come from the terminal, so the recording must be a file."""
+    if file == "-" or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError("--tui needs a terminal, and a FILE that is not standard input.")
+    from kpath.dashboard.app import run
+    from kpath.dashboard.referee import referee
+
+    with CaptureReader(file, salvage=salvage) as reader:
+        judge = referee(reader.header.probes)
+        run(reader, Path(file).name, judge, header=reader.header, live=False, arp=arp)
+        problem = reader.problem
+    if problem:
+        click.echo(f"kpath: {problem}", err=True)
