@@ -1,0 +1,354 @@
+"""Capturing on a real kernel: the account is exact, nothing stays behind, and every end is an orderly one.
+
+Attaching takes long in a guest, so one session with all probes serves several tests, and whatever does not need them
+all attaches a few.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kpath.capture.file import Capture, read
+from kpath.capture.plan import PLAN_BY_NAME
+from kpath.capture.program import Sizes
+from kpath.capture.records import Events
+from kpath.capture.schema import EVENT, Flag, Kind
+from kpath.capture.session import Options, Session
+from tests.guest import net
+
+TRACING = Path("/sys/kernel/tracing")
+KPATH = (sys.executable, "-m", "kpath.cli.main")
+FEW = (
+    "__napi_poll,udp_sendmsg,ip_rcv,ip_rcv_core,ip_forward,ip_forward_finish,ip_output,ip_finish_output2,"
+    "ip_local_deliver,icmp_rcv,icmp_reply,udp_rcv,__copy_skb_header,consume_skb,__kfree_skb,skb_release_head_state,"
+    "nf_hook_slow,neigh_resolve_output,__dev_queue_xmit"
+)
+TINY = "ip_rcv,ip_forward,udp_sendmsg,raw_sendmsg,ping_v4_sendmsg,skb_release_head_state"
+PATIENCE = 90.0
+
+
+def until(what: Callable[[], object], patience: float = PATIENCE) -> bool:
+    """Waits for something to become true; whether it did."""
+    end = time.monotonic() + patience
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def traces() -> list[str]:
+    """What captures have left in the kernel."""
+    mine = [line for line in (TRACING / "kprobe_events").read_text().splitlines() if "kpath_" in line]
+    enabled = TRACING / "enabled_functions"
+    return mine + (enabled.read_text().splitlines() if enabled.exists() else [])
+
+
+def everything(session: Session) -> Events:
+    """All events up to now, once the kernel has gone quiet."""
+    parts: list[Events] = []
+    quiet = 0
+    while quiet < 5:
+        part = session.poll().events
+        parts.append(part)
+        quiet = 0 if len(part) else quiet + 1
+        time.sleep(0.02)
+    return np.concatenate(parts) if parts else np.empty(0, EVENT)
+
+
+def exact(session: Session) -> bool:
+    """Every event is received or counted as lost."""
+    totals = session.totals()
+    return totals.received + sum(totals.lost.values()) == sum(totals.sent.values())
+
+
+def hits(session: Session, events: Events, name: str) -> int:
+    """How many entries of a function there are."""
+    (probe,) = (p for p in session.probes if p.name == name)
+    entries = events[events["kind"] == Kind.ENTRY]
+    offset = entries["ip"] - np.uint64(probe.address)
+    return int((offset < 16).sum())
+
+
+@pytest.fixture(scope="module")
+def routed() -> Iterator[net.Routed]:
+    with net.routed("cap") as network:
+        yield network
+
+
+@pytest.fixture(scope="module")
+def session(routed: net.Routed) -> Iterator[Session]:
+    subprocess.run(["modprobe", "-q", "-r", "ah4"], check=False)
+    with Session(Options(sizes=Sizes(ring_bytes=32 << 20))) as running:
+        yield running
+
+
+# ---- with all probes ----
+
+
+def test_nothing_is_lost_at_a_modest_rate(session: Session, routed: net.Routed) -> None:
+    session.poll()
+    before = session.totals()
+    sent = net.udp_paced(routed.near, net.Routed.FAR, rate=200, seconds=2, port=4999)
+    events = everything(session)
+    after = session.totals()
+    assert after.lost == before.lost and after.tables == before.tables
+    missed = {k: n - before.missed.get(k, 0) for k, n in after.missed.items() if n > before.missed.get(k, 0)}
+    assert not missed
+    assert hits(session, events[events["dport"] == 4999], "ip_forward") == sent
+    assert exact(session)
+
+
+def test_a_flood_is_accounted_for_exactly(session: Session, routed: net.Routed) -> None:
+    taken = net.udp_flood(routed.near, net.Routed.FAR, 10_000, port=4998)
+    events = everything(session)
+    assert taken > 1000
+    assert len(events) > 10_000
+    assert exact(session)
+
+
+def test_numbers_on_each_cpu_have_gaps_only_where_events_were_lost(session: Session, routed: net.Routed) -> None:
+    everything(session)
+    before = session.totals()
+    net.udp_flood(routed.near, net.Routed.FAR, 500, port=4997)
+    events = everything(session)
+    lost = {cpu: n - before.lost.get(cpu, 0) for cpu, n in session.totals().lost.items()}
+    for cpu in np.unique(events["cpu"]).tolist():
+        numbers = np.sort(events["seq"][events["cpu"] == cpu])
+        gaps = int((np.diff(numbers) - 1).sum())
+        assert gaps <= lost.get(cpu, 0)
+        assert len(np.unique(numbers)) == len(numbers)
+
+
+def test_functions_of_a_module_loaded_later_are_probed(session: Session) -> None:
+    assert not [p for p in session.probes if p.name == "ah_output" and p.program]
+    assert session.attach_new_modules() == []
+    if subprocess.run(["modprobe", "-q", "ah4"], check=False).returncode:
+        pytest.skip("this kernel has no ah4")
+    new = {p.name for p in session.attach_new_modules()}
+    assert {"ah_input", "ah_output"} <= new
+    assert {p.name for p in session.probes if p.program} >= new
+
+
+def test_detaching_is_quick_and_complete(session: Session, routed: net.Routed) -> None:
+    begin = time.monotonic()
+    session.detach()
+    took = time.monotonic() - begin
+    assert until(lambda: (session.poll(), session.settled())[1], 5)
+    sent = session.totals().sent
+    net.udp_flood(routed.near, net.Routed.FAR, 50, port=4996)
+    assert session.totals().sent == sent
+    assert exact(session)
+    session.stop()
+    assert until(lambda: not traces(), 60), traces()
+    assert took < 10, f"{took:.1f} s"
+
+
+# ---- with a few probes ----
+
+
+def few(backend: str, buffer: str = "auto", ring: int = 8 << 20) -> Session:
+    plan = tuple(PLAN_BY_NAME[name] for name in FEW.split(","))
+    return Session(Options(plan=plan, backend=backend, buffer=buffer, sizes=Sizes(ring_bytes=ring)))
+
+
+def has_multi() -> bool:
+    return " register_fprobe_ips\n" in Path("/proc/kallsyms").read_text()
+
+
+@pytest.mark.parametrize("buffer", ["ring", "perf"])
+def test_what_does_not_fit_is_counted(routed: net.Routed, buffer: str) -> None:
+    with few("auto", buffer, ring=64 << 10) as session:
+        session.poll()
+        net.udp_flood(routed.near, net.Routed.FAR, 300, port=4995)
+        session.detach()
+        everything(session)
+        totals = session.totals()
+    assert sum(totals.lost.values()) > 0
+    assert totals.received + sum(totals.lost.values()) == sum(totals.sent.values())
+
+
+def test_both_backends_give_the_same_events(routed: net.Routed) -> None:
+    if not has_multi():
+        pytest.skip("this kernel has no kprobe.multi")
+
+    def shape(session: Session, events: Events) -> Counter[tuple[object, ...]]:
+        names = {p.address: p.name for p in session.probes if p.program}
+        fields = ("kind", "cls", "caller", "sp", "skb", "other", "head", "len", "saddr", "daddr", "netns", "ifindex",
+                  "dst_input", "dst_output", "hook", "value", "ttl", "mtu", "mark")  # fmt: skip
+        wanted = events[(events["dport"] == 4994) | (events["kind"] == Kind.VERDICT)]
+        found: Counter[tuple[object, ...]] = Counter()
+        for event in wanted:
+            place = session.symbols.resolve(int(event["ip"])) if event["ip"] else None
+            name = names.get(place.address) if place else ""
+            found[name, *(int(event[f]) for f in fields)] += 1
+        return found
+
+    with few("multi") as one, few("kprobe") as other:
+        everything(one), everything(other)
+        net.udp_paced(routed.near, net.Routed.FAR, rate=50, seconds=0.5, port=4994)
+        first, second = everything(one), everything(other)
+        a, b = shape(one, first), shape(other, second)
+    assert sum(a.values()) > 100
+    assert list((a - b).items())[:5] == [] == list((b - a).items())[:5]
+
+
+# ---- kpath record ----
+
+
+class Recording:
+    """``kpath record`` as a process, ready."""
+
+    def __init__(self, folder: Path, *arguments: str, output: str = "", stdout: int | None = None) -> None:
+        self.file = folder / "a.kpath"
+        self.errors = folder / "errors"
+        ready = folder / "ready"
+        line = [*KPATH, "record", "-o", output or str(self.file), "--ready-file", str(ready), "--only", TINY]
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen([*line, *arguments], stderr=errors, stdout=stdout)
+        until(lambda: ready.exists() or self.process.poll() is not None)
+        assert ready.exists(), self.said()
+
+    def said(self) -> str:
+        return self.errors.read_text()
+
+    def end(self, number: int | None = None) -> int:
+        """Its exit status, after a signal if one is given."""
+        if number is not None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+
+    def capture(self) -> Capture:
+        return read(self.file)
+
+
+def well_ended(capture: Capture, reason: str) -> None:
+    """Complete, and every event accounted for."""
+    footer = capture.footer
+    assert capture.complete and footer is not None, capture.problem
+    assert footer.reason == reason
+    assert footer.received == footer.events == len(capture.events)
+    assert footer.received + sum(footer.lost.values()) == sum(footer.counted.values())
+
+
+def test_a_command_is_recorded_from_beginning_to_end_and_its_status_passed_on(tmp_path: Path) -> None:
+    recording = Recording(tmp_path, "--", "sh", "-c", "ping -c1 127.0.0.1 >&2; exit 7")
+    assert recording.end() == 7, recording.said()
+    assert "sh failed with exit status 7" in recording.said()
+    capture = recording.capture()
+    well_ended(capture, "command ended")
+    events = capture.events
+    assert (events["proto"] == 1).any()
+    for column in ("ip", "caller"):
+        used = set(np.unique(events[column]).tolist()) - {0}
+        assert used <= set(capture.symbols.symbols)
+    assert capture.symbols.calls and capture.symbols.jumps
+    assert "lo" in capture.names.devices.values()
+    assert "host" in capture.names.netns.values()
+    assert "ping" in capture.names.comms.values()
+    assert "namespaces" in capture.facts and "attached" in capture.facts
+    assert not traces() or until(lambda: not traces(), 60), traces()
+
+
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGINT, "interrupt"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_is_an_orderly_end(tmp_path: Path, routed: net.Routed, number: int, reason: str) -> None:
+    recording = Recording(tmp_path, "-f", "udp port 4993")
+    sent = net.udp_paced(routed.near, net.Routed.FAR, rate=50, seconds=0.4, port=4993)
+    assert recording.end(number) == 0, recording.said()
+    capture = recording.capture()
+    well_ended(capture, reason)
+    events = capture.events
+    forwards = [a for a, s in capture.symbols.symbols.items() if s.name == "ip_forward" and s.offset < 16]
+    # Others are there, too: what happened on the same stack just before (Flag.STASHED).
+    matched = events[events["flags"] & Flag.MATCHED != 0]
+    assert int(np.isin(matched["ip"], forwards).sum()) == sent
+    assert set(np.unique(matched["dport"]).tolist()) <= {0, 4993}
+
+
+@pytest.mark.parametrize("backend", ["auto", "kprobe"])
+def test_nothing_stays_behind_after_sigkill(tmp_path: Path, backend: str) -> None:
+    if backend == "kprobe" and not has_multi():
+        pytest.skip("auto is kprobe here")
+    recording = Recording(tmp_path, "--backend", backend)
+    assert traces()
+    subprocess.run(["ping", "-c1", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
+    time.sleep(1)
+    recording.end(signal.SIGKILL)
+    assert until(lambda: not traces(), 60), traces()
+    capture = recording.capture()
+    assert len(capture.events) and not capture.complete and capture.problem
+
+
+def test_a_full_disk_leaves_a_readable_file(tmp_path: Path, routed: net.Routed) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], check=True)
+    try:
+        recording = Recording(tmp_path, output=str(disk / "full.kpath"))
+
+        def flood() -> bool:
+            net.udp_flood(routed.near, net.Routed.FAR, 500, port=4992)
+            return recording.process.poll() is not None
+
+        assert until(flood)
+        assert recording.end() == 3
+        assert "the disk is full" in recording.said()
+        capture = read(disk / "full.kpath")
+        assert len(capture.events) > 20
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_reader_that_goes_away_ends_the_recording(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    recording = Recording(tmp_path, output="-", stdout=write_end)
+    os.close(write_end)
+    os.close(read_end)
+    subprocess.run(["ping", "-c1", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
+    assert recording.end() == 141
+    assert "Traceback" not in recording.said() and "Exception" not in recording.said()
+
+
+# ---- what cannot work ----
+
+
+def refused(*line: str) -> tuple[int, str]:
+    """The exit status and the words of a kpath that should not even begin."""
+    done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+def test_without_root_it_says_so(tmp_path: Path) -> None:
+    user = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    status, words = refused(*user, *KPATH, "record", "-o", "/tmp/nobody.kpath")
+    assert status == 3 and re.fullmatch(r"kpath: .*root.*sudo.*\n", words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nosuch0",), "no interface nosuch0.*There are:.*lo"),
+        (("--netns", "nosuch"), "no network namespace nosuch"),
+        (("-f", "this is no filter"), "filter"),
+        (("--", "no-such-command"), "no command 'no-such-command'"),
+    ],
+)
+def test_what_is_not_there_is_named(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    status, said = refused(*KPATH, "record", "-o", str(tmp_path / "x"), *arguments)
+    assert status == 2 and re.search(words, said), said
+    assert not (tmp_path / "x").exists()
