@@ -12,7 +12,7 @@ import click
 
 from kpath.guest import machine
 from kpath.guest.errors import GuestError
-from kpath.guest.kernels import Kernel, KernelCache, cache_directory, locked
+from kpath.guest.kernels import Kernel, KernelCache, cache_directory, guest_slot
 
 STANDARD = ("5.10", "6.1", "6.12", "7.3")
 """The series that kpath is tested on."""
@@ -157,9 +157,7 @@ def boot(
     kernel = KernelCache(cache, say).get(series)
     with ExitStack() as stack:
         if not parallel:
-            stack.enter_context(
-                locked(cache / "guest.lock", lambda: say("waiting for another guest to end (see --parallel)"))
-            )
+            stack.enter_context(guest_slot(cache, lambda: say("waiting for another guest to end (see --parallel)")))
         say(f"{series}: booting {kernel.release}")
         outcome = machine.run(
             kernel,

@@ -13,9 +13,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import zstandard
 
@@ -75,6 +76,31 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
             waiting()
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def guest_slot(root: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Holds one of the places for guests: ``$KPATH_GUESTS`` of them, one unless it says more."""
+    root.mkdir(parents=True, exist_ok=True)
+    configured = os.environ.get("KPATH_GUESTS", "")
+    places = max(1, int(configured)) if configured.isdecimal() else 1
+    with ExitStack() as stack:
+        handles = [stack.enter_context((root / f"guest{n or ''}.lock").open("w")) for n in range(places)]
+        told = False
+        while not any(_taken(handle) for handle in handles):
+            if not told:
+                waiting()
+                told = True
+            time.sleep(0.5)
+        yield
+
+
+def _taken(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class KernelCache:
