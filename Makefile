@@ -8,6 +8,11 @@ KERNELS ?= 6.1,7.3
 MATRIX ?= 5.10,6.1,6.12,7.3
 DEMO_KERNEL ?= 6.12
 
+# The kernels of `make captures`: the matrix, unless KERNELS is given; and the scenarios, by default all.
+comma := ,
+RECORDED = $(if $(filter file,$(origin KERNELS)),$(MATRIX),$(KERNELS))
+SCENARIOS ?=
+
 # More for pytest: make test ARGS='-k ipsec -x'
 ARGS ?=
 
@@ -17,7 +22,7 @@ PACKAGES := python3-bpfcc python3-venv qemu-system-x86 kmod busybox-static iprou
 	nftables gcc libc6-dev zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages lint test matrix demo clean
+.PHONY: help setup packages lint test matrix captures demo clean
 
 help: ## Show this
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -51,6 +56,9 @@ test: lint ## Check, and test here and in guests of two kernels (KERNELS=6.1,7.3
 
 matrix: lint ## The same in guests of four kernels (MATRIX=5.10,6.1,6.12,7.3)
 	$(BIN)/pytest --kernels $(MATRIX) $(ARGS)
+
+captures: setup ## Record the lab's scenarios anew, on four kernels (KERNELS=6.12 SCENARIOS='ping vlan': these on that)
+	$(BIN)/python -m tests.guest.record_captures $(foreach kernel,$(subst $(comma), ,$(RECORDED)),-k $(kernel)) $(SCENARIOS)
 
 demo: setup ## Watch packets take their path, here or in a guest (DEMO_KERNEL=6.12)
 	@if [ "$$(id -u)" = 0 ] && [ -e /sys/kernel/tracing/available_filter_functions ]; then \

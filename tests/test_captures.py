@@ -1,6 +1,6 @@
 """The recorded captures, on every kernel that was recorded: what was seen must make the journeys that took place.
 
-``python -m tests.guest.record_captures`` makes the files.
+``make captures`` makes the files (docs/lab.md).
 """
 
 from __future__ import annotations

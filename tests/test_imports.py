@@ -17,7 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "trace": {"capture"},
     "model": {"trace", "capture", "flow"},
     "report": {"model", "trace", "capture", "flow"},
-    "lab": {"model", "trace", "capture", "kernel"},
+    "lab": {"capture", "kernel"},
     "dashboard": {"report", "model", "trace", "capture", "flow"},
     "cli": {"dashboard", "report", "lab", "model", "trace", "capture", "kernel", "flow"},
 }

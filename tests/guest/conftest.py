@@ -10,8 +10,8 @@ import pytest
 
 from kpath.capture.resolve import Probe
 from kpath.kernel.drops import DropReasons
+from kpath.lab import scenarios
 from kpath.trace.knowledge import Knowledge
-from tests.guest import scenarios
 from tests.guest.checks import Seen
 from tests.guest.tracing import Take, Tracing
 

@@ -54,7 +54,8 @@ def main(kernels: tuple[str, ...], timeout: float, parallel: bool, names: tuple[
 def record(out: Path, names: tuple[str, ...]) -> int:
     """In the guest: all scenarios with one session."""
     # Only here: what they import (bcc above all) need not exist outside.
-    from tests.guest import scenarios, tracing
+    from kpath.lab import scenarios
+    from tests.guest import tracing
 
     wanted = [scenarios.SCENARIOS[name] for name in names] if names else [
         s for s in scenarios.SCENARIOS.values() if not s.busy

@@ -25,7 +25,8 @@ from kpath.capture.program import Sizes
 from kpath.capture.records import Events
 from kpath.capture.schema import EVENT, Flag, Kind
 from kpath.capture.session import Options, Session
-from tests.guest import net
+from kpath.lab import topology, traffic
+from kpath.lab.topology import Routed
 
 TRACING = Path("/sys/kernel/tracing")
 KPATH = (sys.executable, "-m", "kpath.cli.main")
@@ -82,13 +83,13 @@ def hits(session: Session, events: Events, name: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def routed() -> Iterator[net.Routed]:
-    with net.routed("cap") as network:
+def routed() -> Iterator[Routed]:
+    with topology.routed("cap") as network:
         yield network
 
 
 @pytest.fixture(scope="module")
-def session(routed: net.Routed) -> Iterator[Session]:
+def session(routed: Routed) -> Iterator[Session]:
     subprocess.run(["modprobe", "-q", "-r", "ah4"], check=False)
     with Session(Options(sizes=Sizes(ring_bytes=32 << 20))) as running:
         yield running
@@ -97,10 +98,10 @@ def session(routed: net.Routed) -> Iterator[Session]:
 # ---- with all probes ----
 
 
-def test_nothing_is_lost_at_a_modest_rate(session: Session, routed: net.Routed) -> None:
+def test_nothing_is_lost_at_a_modest_rate(session: Session, routed: Routed) -> None:
     session.poll()
     before = session.totals()
-    sent = net.udp_paced(routed.near, net.Routed.FAR, rate=200, seconds=2, port=4999)
+    sent = traffic.udp_paced(routed.near, Routed.FAR, rate=200, seconds=2, port=4999)
     events = everything(session)
     after = session.totals()
     assert after.lost == before.lost and after.tables == before.tables
@@ -110,18 +111,18 @@ def test_nothing_is_lost_at_a_modest_rate(session: Session, routed: net.Routed) 
     assert exact(session)
 
 
-def test_a_flood_is_accounted_for_exactly(session: Session, routed: net.Routed) -> None:
-    taken = net.udp_flood(routed.near, net.Routed.FAR, 10_000, port=4998)
+def test_a_flood_is_accounted_for_exactly(session: Session, routed: Routed) -> None:
+    taken = traffic.udp_flood(routed.near, Routed.FAR, 10_000, port=4998)
     events = everything(session)
     assert taken > 1000
     assert len(events) > 10_000
     assert exact(session)
 
 
-def test_numbers_on_each_cpu_have_gaps_only_where_events_were_lost(session: Session, routed: net.Routed) -> None:
+def test_numbers_on_each_cpu_have_gaps_only_where_events_were_lost(session: Session, routed: Routed) -> None:
     everything(session)
     before = session.totals()
-    net.udp_flood(routed.near, net.Routed.FAR, 500, port=4997)
+    traffic.udp_flood(routed.near, Routed.FAR, 500, port=4997)
     events = everything(session)
     lost = {cpu: n - before.lost.get(cpu, 0) for cpu, n in session.totals().lost.items()}
     for cpu in np.unique(events["cpu"]).tolist():
@@ -141,13 +142,13 @@ def test_functions_of_a_module_loaded_later_are_probed(session: Session) -> None
     assert {p.name for p in session.probes if p.program} >= new
 
 
-def test_detaching_is_quick_and_complete(session: Session, routed: net.Routed) -> None:
+def test_detaching_is_quick_and_complete(session: Session, routed: Routed) -> None:
     begin = time.monotonic()
     session.detach()
     took = time.monotonic() - begin
     assert until(lambda: (session.poll(), session.settled())[1], 5)
     sent = session.totals().sent
-    net.udp_flood(routed.near, net.Routed.FAR, 50, port=4996)
+    traffic.udp_flood(routed.near, Routed.FAR, 50, port=4996)
     assert session.totals().sent == sent
     assert exact(session)
     session.stop()
@@ -168,10 +169,10 @@ def has_multi() -> bool:
 
 
 @pytest.mark.parametrize("buffer", ["ring", "perf"])
-def test_what_does_not_fit_is_counted(routed: net.Routed, buffer: str) -> None:
+def test_what_does_not_fit_is_counted(routed: Routed, buffer: str) -> None:
     with few("auto", buffer, ring=64 << 10) as session:
         session.poll()
-        net.udp_flood(routed.near, net.Routed.FAR, 300, port=4995)
+        traffic.udp_flood(routed.near, Routed.FAR, 300, port=4995)
         session.detach()
         everything(session)
         totals = session.totals()
@@ -179,7 +180,7 @@ def test_what_does_not_fit_is_counted(routed: net.Routed, buffer: str) -> None:
     assert totals.received + sum(totals.lost.values()) == sum(totals.sent.values())
 
 
-def test_both_backends_give_the_same_events(routed: net.Routed) -> None:
+def test_both_backends_give_the_same_events(routed: Routed) -> None:
     if not has_multi():
         pytest.skip("this kernel has no kprobe.multi")
 
@@ -197,7 +198,7 @@ def test_both_backends_give_the_same_events(routed: net.Routed) -> None:
 
     with few("multi") as one, few("kprobe") as other:
         everything(one), everything(other)
-        net.udp_paced(routed.near, net.Routed.FAR, rate=50, seconds=0.5, port=4994)
+        traffic.udp_paced(routed.near, Routed.FAR, rate=50, seconds=0.5, port=4994)
         first, second = everything(one), everything(other)
         a, b = shape(one, first), shape(other, second)
     assert sum(a.values()) > 100
@@ -265,9 +266,9 @@ def test_a_command_is_recorded_from_beginning_to_end_and_its_status_passed_on(tm
 
 
 @pytest.mark.parametrize(("number", "reason"), [(signal.SIGINT, "interrupt"), (signal.SIGTERM, "SIGTERM")])
-def test_a_signal_is_an_orderly_end(tmp_path: Path, routed: net.Routed, number: int, reason: str) -> None:
+def test_a_signal_is_an_orderly_end(tmp_path: Path, routed: Routed, number: int, reason: str) -> None:
     recording = Recording(tmp_path, "-f", "udp port 4993")
-    sent = net.udp_paced(routed.near, net.Routed.FAR, rate=50, seconds=0.4, port=4993)
+    sent = traffic.udp_paced(routed.near, Routed.FAR, rate=50, seconds=0.4, port=4993)
     assert recording.end(number) == 0, recording.said()
     capture = recording.capture()
     well_ended(capture, reason)
@@ -293,7 +294,7 @@ def test_nothing_stays_behind_after_sigkill(tmp_path: Path, backend: str) -> Non
     assert len(capture.events) and not capture.complete and capture.problem
 
 
-def test_a_full_disk_leaves_a_readable_file(tmp_path: Path, routed: net.Routed) -> None:
+def test_a_full_disk_leaves_a_readable_file(tmp_path: Path, routed: Routed) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], check=True)
@@ -301,7 +302,7 @@ def test_a_full_disk_leaves_a_readable_file(tmp_path: Path, routed: net.Routed) 
         recording = Recording(tmp_path, output=str(disk / "full.kpath"))
 
         def flood() -> bool:
-            net.udp_flood(routed.near, net.Routed.FAR, 500, port=4992)
+            traffic.udp_flood(routed.near, Routed.FAR, 500, port=4992)
             return recording.process.poll() is not None
 
         assert until(flood)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from kpath.capture.resolve import MODULE_POSITIONS
+from kpath.lab.scenarios import SCENARIOS
 from tests.guest.checks import CHECKS, whole
 from tests.guest.conftest import Recorded
-from tests.guest.scenarios import SCENARIOS
 
 QUIET = [s.name for s in SCENARIOS.values() if not s.busy]
 

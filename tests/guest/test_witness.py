@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 from kpath.capture.schema import Class, Kind
+from kpath.lab import scenarios
 from kpath.trace.frames import Frame, FrameBuilder, events_of
 from kpath.trace.knowledge import plain
-from tests.guest import ftrace, scenarios
+from tests.guest import ftrace
 from tests.guest.conftest import Recorded
 from tests.guest.tracing import Take
 

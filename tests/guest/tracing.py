@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,15 +22,10 @@ from kpath.capture.tables import Fact, Footer, Header, Loss, Names, Symbols
 from kpath.kernel import netstate
 from kpath.kernel.links import netns_names
 from kpath.kernel.text import KernelText
+from kpath.lab.scenarios import load_modules
 from kpath.trace.assemble import Assembler
 from kpath.trace.knowledge import Knowledge
 from kpath.trace.lives import Journey
-
-MODULES = (
-    "veth", "bridge", "8021q", "ipip", "esp4", "xfrm_user", "nf_tables", "nft_chain_nat", "nft_masq", "nft_nat",
-    "nft_reject_ipv4", "nft_counter", "e1000", "virtio_net", "rfc4106", "gcm", "seqiv",
-)  # fmt: skip
-"""Loaded first (those that this kernel has), so that no scenario changes what is probed."""
 
 Events = npt.NDArray[np.void]
 
@@ -59,7 +53,7 @@ class Tracing:
         self._state: dict[str | int, Fact] | None = None
 
     def __enter__(self) -> Tracing:
-        subprocess.run(["modprobe", "-a", "-q", *MODULES], check=False)
+        load_modules()
         self.session.start()
         try:
             text = KernelText.open(self.session.symbols)

@@ -1,0 +1,82 @@
+"""IPsec with states and policies made by hand."""
+
+from __future__ import annotations
+
+from kpath.lab import traffic
+from kpath.lab.declare import Steps, expect, scenario
+from kpath.lab.needs import module
+from kpath.lab.netns import Netns
+from kpath.lab.topology import Routed, routed
+
+ESP, XFRM = module("esp4"), module("xfrm_user")
+
+_KEY = "0x" + "0123456789abcdef" * 2 + "01020304"
+_AEAD = f"aead rfc4106(gcm(aes)) {_KEY} 128"
+
+
+def _states(*ends: tuple[str, str, int], mode: str) -> list[str]:
+    return [f"xfrm state add src {a} dst {b} proto esp spi {spi} mode {mode} {_AEAD}" for a, b, spi in ends]
+
+
+def _policy(way: str, source: str, to: str, mode: str, ends: tuple[str, str] | None = None) -> str:
+    tunnel = f"src {ends[0]} dst {ends[1]} " if ends else ""
+    return f"xfrm policy add src {source} dst {to} dir {way} tmpl {tunnel}proto esp mode {mode}"
+
+
+def _no_xfrm(*hosts: Netns) -> None:
+    for host in hosts:
+        host.ip("xfrm policy flush", "xfrm state flush")
+
+
+@scenario("esp-tunnel", routed, needs=(ESP, XFRM))
+def esp_tunnel(n: Routed) -> Steps:
+    """ping through a tunnel between the router and the far host."""
+    inner, near, ends = "10.9.0.0/24", "10.1.0.0/24", ("10.2.0.2", "10.2.0.1")
+    states = _states((*ends, 0x100), (*reversed(ends), 0x200), mode="tunnel")  # type: ignore[arg-type]
+    back = (ends[1], ends[0])
+    n.router.ip(
+        "route add 10.9.0.0/24 via 10.2.0.1",
+        *states,
+        _policy("out", near, inner, "tunnel", ends),
+        _policy("fwd", inner, near, "tunnel", back),
+        _policy("in", inner, near, "tunnel", back),
+    )
+    n.far.ip(
+        "addr add 10.9.0.1/32 dev lo",
+        *states,
+        _policy("out", inner, near, "tunnel", back),
+        _policy("in", near, inner, "tunnel", ends),
+    )
+    yield
+    expect(traffic.ping(n.near, "10.9.0.1"), "no answer through the tunnel")
+    yield
+    _no_xfrm(n.router, n.far)
+    n.router.ip("route del 10.9.0.0/24 via 10.2.0.1")
+    n.far.ip("addr del 10.9.0.1/32 dev lo")
+
+
+@scenario("esp-transport", routed, needs=(ESP, XFRM))
+def esp_transport(n: Routed) -> Steps:
+    """A datagram and a TCP connection in transport mode from host to host."""
+    states = _states((n.NEAR, n.FAR, 0x300), (n.FAR, n.NEAR, 0x400), mode="transport")
+    n.near.ip(
+        *states, _policy("out", n.NEAR, n.FAR, "transport"), _policy("in", n.FAR, n.NEAR, "transport")
+    )
+    n.far.ip(
+        *states, _policy("out", n.FAR, n.NEAR, "transport"), _policy("in", n.NEAR, n.FAR, "transport")
+    )
+    yield
+    expect(traffic.udp(n.near, n.far, n.FAR) == 1, "lost")
+    expect(traffic.tcp(n.near, n.far, n.FAR, 200, 0), "lost")
+    yield
+    _no_xfrm(n.near, n.far)
+
+
+@scenario("xfrm-block", routed, needs=(XFRM,))
+def xfrm_block(n: Routed) -> Steps:
+    """A policy of the router forbids a datagram."""
+    n.router.ip(f"xfrm policy add src {n.NEAR} dst {n.FAR} dir fwd action block")
+    yield
+    traffic.udp_send(n.near, n.FAR)
+    yield
+    _no_xfrm(n.router)

@@ -1,0 +1,42 @@
+"""All scenarios, and what plays them. A new theme is a module of this package, imported here."""
+
+from __future__ import annotations
+
+from kpath.lab import (
+    busy,
+    devices,
+    forward,
+    fragments,
+    ipsec,
+    neighbours,
+    netfilter,
+    nics,
+    output,
+    qdisc,
+    receive,
+    tunnels,
+)
+from kpath.lab.declare import SCENARIOS, Lab, Scenario, lab, play
+from kpath.lab.needs import load
+
+__all__ = ["MODULES", "SCENARIOS", "THEMES", "Lab", "Scenario", "lab", "load_modules", "play"]
+
+THEMES = {
+    module.__name__.rpartition(".")[2]: (module.__doc__ or "").strip().partition("\n")[0]
+    for module in (
+        receive, output, forward, fragments, neighbours, netfilter, ipsec, tunnels, devices, qdisc, nics, busy,
+    )
+}  # fmt: skip
+"""Themes in the order of a packet's life, each with a line of what it is about."""
+
+MODULES = (
+    "veth", "bridge", "8021q", "ipip", "esp4", "xfrm_user", "nf_tables", "nft_chain_nat", "nft_masq", "nft_nat",
+    "nft_reject_ipv4", "nft_counter", "e1000", "virtio_net", "rfc4106", "gcm", "seqiv",
+)  # fmt: skip
+"""What the kernel loads by itself while scenarios are played; what scenarios say that they need comes on top."""
+
+
+def load_modules() -> None:
+    """Load all that scenarios need and this kernel has, so that no scenario changes what is probed."""
+    needed = {need.module for scenario in SCENARIOS.values() for need in scenario.all_needs if need.module}
+    load((*MODULES, *sorted(needed - set(MODULES))))

@@ -1,0 +1,163 @@
+"""The networks that scenarios are played in.
+
+Neighbours are known from the start unless a scenario wants to see ARP, and IPv6 is off: what is not asked for is
+not sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpath.lab.declare import Topology
+from kpath.lab.needs import CARDS, module
+from kpath.lab.netns import Netns, ip_batch, make_namespaces, remove_namespaces, wait_for_carrier, wait_for_link
+
+VETH = module("veth")
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """near (10.1.0.1) → router (10.1.0.2, 10.2.0.2) → far (10.2.0.1), over veth."""
+
+    near: Netns
+    router: Netns
+    far: Netns
+
+    NEAR = "10.1.0.1"
+    FAR = "10.2.0.1"
+
+    @property
+    def all(self) -> tuple[Netns, Netns, Netns]:
+        """In the order of the way."""
+        return self.near, self.router, self.far
+
+    def know_neighbours(self) -> None:
+        """No ARP from now on."""
+        self.near.ip("neigh replace 10.1.0.2 lladdr 02:00:00:01:00:02 dev va nud permanent")
+        self.router.ip(
+            "neigh replace 10.1.0.1 lladdr 02:00:00:01:00:01 dev ra nud permanent",
+            "neigh replace 10.2.0.1 lladdr 02:00:00:02:00:01 dev rb nud permanent",
+        )
+        self.far.ip("neigh replace 10.2.0.2 lladdr 02:00:00:02:00:02 dev vb nud permanent")
+
+    def forget_neighbours(self) -> None:
+        """The next packet needs ARP."""
+        for netns in self.all:
+            netns.ip("neigh flush all nud permanent", "neigh flush all")
+
+
+@contextlib.contextmanager
+def _routed(prefix: str) -> Iterator[Routed]:
+    """Two hosts and a router between them; the namespaces are ``<prefix>-near`` and so on."""
+    names = [f"{prefix}-{role}" for role in ("near", "router", "far")]
+    remove_namespaces(*names)
+    try:
+        near, router, far = make_namespaces(*names)
+        ip_batch([
+            f"link add va address 02:00:00:01:00:01 netns {near.name} type veth"
+            f" peer name ra address 02:00:00:01:00:02 netns {router.name}",
+            f"link add vb address 02:00:00:02:00:01 netns {far.name} type veth"
+            f" peer name rb address 02:00:00:02:00:02 netns {router.name}",
+        ])  # fmt: skip
+        near.ip("addr add 10.1.0.1/24 dev va", "link set va up", "route add default via 10.1.0.2")
+        far.ip("addr add 10.2.0.1/24 dev vb", "link set vb up", "route add default via 10.2.0.2")
+        router.ip(
+            "addr add 10.1.0.2/24 dev ra", "link set ra up", "addr add 10.2.0.2/24 dev rb", "link set rb up"
+        )
+        router.sysctl(ipv4__ip_forward=1)
+        net = Routed(near, router, far)
+        wait_for_carrier((near, "va"), (router, "ra"), (router, "rb"), (far, "vb"))
+        net.know_neighbours()
+        yield net
+    finally:
+        remove_namespaces(*names)
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """left (10.3.0.1 on eth0, e1000) and right (10.3.0.2 on eth1, virtio-net): two real drivers on one wire."""
+
+    left: Netns
+    right: Netns
+
+    LEFT = "10.3.0.1"
+    RIGHT = "10.3.0.2"
+
+    @property
+    def all(self) -> tuple[Netns, Netns]:
+        """Left and right."""
+        return self.left, self.right
+
+
+@contextlib.contextmanager
+def _cards(prefix: str) -> Iterator[Cards]:
+    """Each of the guest's two cards in a namespace of its own."""
+    names = [f"{prefix}-left", f"{prefix}-right"]
+    mac = {name: Path(f"/sys/class/net/{name}/address").read_text().strip() for name in ("eth0", "eth1")}
+    try:
+        left, right = make_namespaces(*names)
+        ip_batch([f"link set eth0 netns {left.name}", f"link set eth1 netns {right.name}"])
+        left.ip("addr add 10.3.0.1/24 dev eth0", "link set eth0 up")
+        right.ip("addr add 10.3.0.2/24 dev eth1", "link set eth1 up")
+        wait_for_carrier((left, "eth0"), (right, "eth1"))
+        left.ip(f"neigh replace 10.3.0.2 lladdr {mac['eth1']} dev eth0 nud permanent")
+        right.ip(f"neigh replace 10.3.0.1 lladdr {mac['eth0']} dev eth1 nud permanent")
+        yield Cards(left, right)
+    finally:
+        remove_namespaces(*names)
+
+
+@dataclass(frozen=True, slots=True)
+class Bridged:
+    """one (10.4.0.1) and two (10.4.0.2) on a bridge in switch."""
+
+    one: Netns
+    switch: Netns
+    two: Netns
+
+    ONE = "10.4.0.1"
+    TWO = "10.4.0.2"
+
+    @property
+    def all(self) -> tuple[Netns, Netns, Netns]:
+        """In the order of the way."""
+        return self.one, self.switch, self.two
+
+    def forget_neighbours(self) -> None:
+        """The next packet needs ARP."""
+        for host in (self.one, self.two):
+            host.ip("neigh flush all nud permanent", "neigh flush all")
+
+
+@contextlib.contextmanager
+def _bridged(prefix: str) -> Iterator[Bridged]:
+    """Two hosts and a bridge between them."""
+    names = [f"{prefix}-{role}" for role in ("b1", "sw", "b2")]
+    remove_namespaces(*names)
+    try:
+        one, switch, two = make_namespaces(*names)
+        ip_batch([
+            f"link add w1 address 02:00:00:03:00:01 netns {one.name} type veth peer name p1 netns {switch.name}",
+            f"link add w2 address 02:00:00:03:00:02 netns {two.name} type veth peer name p2 netns {switch.name}",
+        ])  # fmt: skip
+        switch.ip(
+            "link add br0 type bridge forward_delay 0 mcast_snooping 0",
+            "link set p1 master br0", "link set p2 master br0",
+            "link set br0 up", "link set p1 up", "link set p2 up",
+        )  # fmt: skip
+        one.ip("addr add 10.4.0.1/24 dev w1", "link set w1 up")
+        two.ip("addr add 10.4.0.2/24 dev w2", "link set w2 up")
+        wait_for_carrier((one, "w1"), (switch, "br0"), (two, "w2"))
+        for port in ("p1", "p2"):
+            wait_for_link(switch, port, "state forwarding")
+        yield Bridged(one, switch, two)
+    finally:
+        remove_namespaces(*names)
+
+
+routed = Topology("routed", "two hosts and a router between them, over veth", _routed, (VETH,))
+cards = Topology("cards", "two hosts with a real card each, on one wire", _cards, (CARDS,))
+bridged = Topology("bridged", "two hosts on a bridge", _bridged, (VETH, module("bridge")))

@@ -1,0 +1,24 @@
+"""What the journeys of each scenario must look like, on every kernel; a file for each theme of ``kpath.lab``.
+
+The tests in guests ask this of what they have just seen, those without a kernel of what was recorded.
+"""
+
+from __future__ import annotations
+
+from tests.guest.checks import (
+    devices,
+    forward,
+    fragments,
+    ipsec,
+    neighbours,
+    netfilter,
+    nics,
+    output,
+    receive,
+)
+from tests.guest.checks.base import CHECKS, Seen, whole
+
+__all__ = ["CHECKS", "THEMES", "Seen", "whole"]
+
+THEMES = (devices, forward, fragments, ipsec, neighbours, netfilter, nics, output, receive)
+"""The modules whose checks are registered."""
