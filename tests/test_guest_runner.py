@@ -8,7 +8,6 @@ import stat
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -129,7 +128,7 @@ with locked(Path({str(lock)!r}), lambda: print("waiting", flush=True)):
                 assert said.readline() == "waiting\n"
                 second_waits = second.poll() is None
         assert second_waits
-        assert second.wait(20) is not None
+        assert second.wait(120) is not None
 
 
 class TestInitramfs:
@@ -215,7 +214,7 @@ output("a\\n"); output("b"); status("exit 7\\n")
     def test_boot_that_hangs(self, fake_tool: FakeTool, tmp_path: Path) -> None:
         options = machine.Options(boot_timeout=0.2)
         with pytest.raises(GuestDiedError, match="did not start the command within 0 s"):
-            self.run(fake_tool, tmp_path, "time.sleep(60)", options)
+            self.run(fake_tool, tmp_path, "time.sleep(3600)", options)
 
     def test_command_that_hangs_and_qemu_that_will_not_go(
         self, fake_tool: FakeTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -223,13 +222,11 @@ output("a\\n"); output("b"); status("exit 7\\n")
         monkeypatch.setattr(machine, "PATIENCE_WITH_QEMU", 0.2)
         script = (
             f'open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))\n'
-            'signal.signal(signal.SIGTERM, signal.SIG_IGN); status("ready 1\\n"); time.sleep(60)'
+            'signal.signal(signal.SIGTERM, signal.SIG_IGN); status("ready 1\\n"); time.sleep(3600)'
         )
-        start = time.monotonic()
         with pytest.raises(GuestTimeoutError, match=r"did not end within 0\.2 s") as raised:
             self.run(fake_tool, tmp_path, script, machine.Options(timeout=0.2))
         assert raised.value.exit_status == 124
-        assert time.monotonic() - start < 30
         assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
 
     def test_command_line(self, tmp_path: Path) -> None:

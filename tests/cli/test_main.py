@@ -19,7 +19,7 @@ from kpath.kernel.errors import NoBtfError, UnknownInterfaceError
 def kpath(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "kpath.cli.main", *arguments]
     return subprocess.run(
-        line, capture_output=True, text=True, env={**os.environ, **environment}, check=False, timeout=60
+        line, capture_output=True, text=True, env={**os.environ, **environment}, check=False, timeout=600
     )
 
 

@@ -55,7 +55,7 @@ class Terminal:
         )  # fmt: skip
         self.sent = b""
 
-    def read(self, until: bytes = b"", seconds: float = 20.0) -> bytes:
+    def read(self, until: bytes = b"", seconds: float = 300.0) -> bytes:
         """What it sends, up to some bytes or its end."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not (until and until in self.sent):
@@ -69,7 +69,7 @@ class Terminal:
     def finish(self) -> int:
         """Wait for its end."""
         self.read()
-        return self.process.wait(10)
+        return self.process.wait(300)
 
     def restored(self) -> bool:
         """Is the terminal as it was?"""

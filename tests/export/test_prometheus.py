@@ -83,7 +83,7 @@ def test_it_serves_and_ends() -> None:
     metrics = fed(capture("ping"), Metrics())
     with metrics.serve(0) as server:
         address = f"http://127.0.0.1:{server.port}/metrics"
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             assert answer.headers["Content-Type"].startswith("text/plain")
             assert value(samples(answer.read()), "kpath_journeys_total") >= 2
         with pytest.raises(ExportError, match="cannot be served"):

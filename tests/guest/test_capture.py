@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,11 @@ FEW = (
     "nf_hook_slow,neigh_resolve_output,__dev_queue_xmit"
 )
 TINY = "ip_rcv,ip_forward,udp_sendmsg,raw_sendmsg,ping_v4_sendmsg,skb_release_head_state"
-PATIENCE = 90.0
+PATIENCE = 600.0
+"""Seconds until waiting is given up: so long only where something is broken, however slow the machine."""
+
+TRIES = 5
+"""How often traffic is repeated when a probe was missed, because an interrupt came at the wrong time; it is counted."""
 
 
 def until(what: Callable[[], object], patience: float = PATIENCE) -> bool:
@@ -74,6 +78,11 @@ def exact(session: Session) -> bool:
     return totals.received + sum(totals.lost.values()) == sum(totals.sent.values())
 
 
+def grown(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """What came to these counters."""
+    return {name: n - before.get(name, 0) for name, n in after.items() if n > before.get(name, 0)}
+
+
 def hits(session: Session, events: Events, name: str) -> int:
     """How many entries of a function there are."""
     (probe,) = (p for p in session.probes if p.name == name)
@@ -99,16 +108,19 @@ def session(routed: Routed) -> Iterator[Session]:
 
 
 def test_nothing_is_lost_at_a_modest_rate(session: Session, routed: Routed) -> None:
-    session.poll()
-    before = session.totals()
-    sent = traffic.udp_paced(routed.near, Routed.FAR, rate=200, seconds=2, port=4999)
-    events = everything(session)
-    after = session.totals()
-    assert after.lost == before.lost and after.tables == before.tables
-    missed = {k: n - before.missed.get(k, 0) for k, n in after.missed.items() if n > before.missed.get(k, 0)}
+    for _ in range(TRIES):
+        everything(session)
+        before = session.totals()
+        sent = traffic.udp_paced(routed.near, Routed.FAR, rate=200, seconds=2, port=4999)
+        events = everything(session)
+        after = session.totals()
+        assert after.lost == before.lost and after.tables == before.tables
+        assert exact(session)
+        missed = grown(before.missed, after.missed)
+        if not missed:
+            break
     assert not missed
     assert hits(session, events[events["dport"] == 4999], "ip_forward") == sent
-    assert exact(session)
 
 
 def test_a_flood_is_accounted_for_exactly(session: Session, routed: Routed) -> None:
@@ -143,17 +155,17 @@ def test_functions_of_a_module_loaded_later_are_probed(session: Session) -> None
 
 
 def test_detaching_is_quick_and_complete(session: Session, routed: Routed) -> None:
-    begin = time.monotonic()
+    # The kernel waits for all CPUs at each event that it closes: one for a program, not one for a function.
+    events = {line.split()[0].partition(":")[2] for line in traces() if "kpath_" in line}
+    assert len(events) <= len({p.program for p in session.probes if p.program})
     session.detach()
-    took = time.monotonic() - begin
-    assert until(lambda: (session.poll(), session.settled())[1], 5)
+    assert until(lambda: (session.poll(), session.settled())[1])
     sent = session.totals().sent
     traffic.udp_flood(routed.near, Routed.FAR, 50, port=4996)
     assert session.totals().sent == sent
     assert exact(session)
     session.stop()
-    assert until(lambda: not traces(), 60), traces()
-    assert took < 10, f"{took:.1f} s"
+    assert until(lambda: not traces()), traces()
 
 
 # ---- with a few probes ----
@@ -197,11 +209,17 @@ def test_both_backends_give_the_same_events(routed: Routed) -> None:
         return found
 
     with few("multi") as one, few("kprobe") as other:
-        everything(one), everything(other)
-        traffic.udp_paced(routed.near, Routed.FAR, rate=50, seconds=0.5, port=4994)
-        first, second = everything(one), everything(other)
-        a, b = shape(one, first), shape(other, second)
-    assert sum(a.values()) > 100
+        for _ in range(TRIES):
+            everything(one), everything(other)
+            before = one.totals().missed, other.totals().missed
+            sent = traffic.udp_paced(routed.near, Routed.FAR, rate=50, seconds=0.5, port=4994)
+            first, second = everything(one), everything(other)
+            a, b = shape(one, first), shape(other, second)
+            missed = grown(before[0], one.totals().missed), grown(before[1], other.totals().missed)
+            if missed == ({}, {}):
+                break
+    assert missed == ({}, {})
+    assert sum(a.values()) >= 4 * sent
     assert list((a - b).items())[:5] == [] == list((b - a).items())[:5]
 
 
@@ -262,16 +280,20 @@ def test_a_command_is_recorded_from_beginning_to_end_and_its_status_passed_on(tm
     assert "host" in capture.names.netns.values()
     assert "ping" in capture.names.comms.values()
     assert "namespaces" in capture.facts and "attached" in capture.facts
-    assert not traces() or until(lambda: not traces(), 60), traces()
+    assert until(lambda: not traces()), traces()
 
 
 @pytest.mark.parametrize(("number", "reason"), [(signal.SIGINT, "interrupt"), (signal.SIGTERM, "SIGTERM")])
 def test_a_signal_is_an_orderly_end(tmp_path: Path, routed: Routed, number: int, reason: str) -> None:
-    recording = Recording(tmp_path, "-f", "udp port 4993")
-    sent = traffic.udp_paced(routed.near, Routed.FAR, rate=50, seconds=0.4, port=4993)
-    assert recording.end(number) == 0, recording.said()
-    capture = recording.capture()
-    well_ended(capture, reason)
+    for _ in range(TRIES):
+        recording = Recording(tmp_path, "-f", "udp port 4993")
+        sent = traffic.udp_paced(routed.near, Routed.FAR, rate=50, seconds=0.4, port=4993)
+        assert recording.end(number) == 0, recording.said()
+        capture = recording.capture()
+        well_ended(capture, reason)
+        if not capture.loss:
+            break
+    assert not capture.loss
     events = capture.events
     forwards = [a for a, s in capture.symbols.symbols.items() if s.name == "ip_forward" and s.offset < 16]
     # Others are there, too: what happened on the same stack just before (Flag.STASHED).
@@ -287,9 +309,9 @@ def test_nothing_stays_behind_after_sigkill(tmp_path: Path, backend: str) -> Non
     recording = Recording(tmp_path, "--backend", backend)
     assert traces()
     subprocess.run(["ping", "-c1", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
-    time.sleep(1)
+    assert until(lambda: len(recording.capture().events) > 0)
     recording.end(signal.SIGKILL)
-    assert until(lambda: not traces(), 60), traces()
+    assert until(lambda: not traces()), traces()
     capture = recording.capture()
     assert len(capture.events) and not capture.complete and capture.problem
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def test_demo() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "kpath.cli.demo"], capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, "-m", "kpath.cli.demo"], capture_output=True, text=True, timeout=1800, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     trees = done.stdout
