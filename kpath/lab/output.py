@@ -57,6 +57,7 @@ def tcp_bulk(n: Routed) -> Steps:
 def tcp_retransmit(n: Routed) -> Steps:
     """A segment is lost in the router, and sent again by the timer."""
     with n.far.socket(socket.SOCK_STREAM) as listener, n.near.socket(socket.SOCK_STREAM) as client:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((n.FAR, 7778))
         listener.listen(1)
         client.connect((n.FAR, 7778))
