@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from kpath.lab.errors import TrafficError
 from kpath.lab.needs import Need
 from kpath.lab.netns import Netns
 
@@ -40,6 +41,8 @@ class Topology(Generic[N]):
     name: str
     title: str
     make: Callable[[str], AbstractContextManager[N]]
+    roles: tuple[str, ...]
+    """Its namespaces, without prefix."""
     needs: tuple[Need, ...] = ()
 
     def __call__(self, prefix: str = PREFIX) -> AbstractContextManager[N]:
@@ -124,15 +127,9 @@ class Lab:
             self._made[topology.name] = self._stack.enter_context(topology(self._prefix))
         return self._made[topology.name]  # type: ignore[return-value]
 
-
-@contextlib.contextmanager
-def lab(prefix: str = PREFIX) -> Iterator[Lab]:
-    """A lab; its networks are taken down at the end."""
-    made = Lab(prefix)
-    try:
-        yield made
-    finally:
-        made.close()
+    def inodes(self) -> set[int]:
+        """The namespaces that there are now, as events name them."""
+        return {netns.inode for network in self._made.values() for netns in network.all}
 
 
 def play(which: Scenario, lab: Lab, begin: Callable[[], object], end: Callable[[], object]) -> None:
@@ -159,6 +156,6 @@ def settle(seconds: float = 0.15) -> None:
 
 
 def expect(what: bool, why: str) -> None:
-    """The traffic must have done what it is meant to do."""
+    """The traffic must have done what it is meant to do. Raises TrafficError."""
     if not what:
-        raise AssertionError(why)
+        raise TrafficError(why)

@@ -45,16 +45,15 @@ def _has_module(name: str) -> bool:
     return subprocess.run([modprobe, "-n", "-q", name], capture_output=True, check=False).returncode == 0
 
 
-_HAVE_CARDS = all(
-    Path(f"/sys/class/net/{name}/device/driver").resolve().name == driver
-    for name, driver in (("eth0", "e1000"), ("eth1", "virtio_net"))
-)
-"""Looked at once: later they may be in another namespace."""
-
-
+@cache
 def have_cards() -> bool:
-    """Does this machine have the two cards that ``kpath.guest run --nics`` gives a guest?"""
-    return "KPATH_IN_GUEST" in os.environ and _HAVE_CARDS
+    """Does this machine have the two cards that ``kpath.guest run --nics`` gives a guest?
+
+    Looked at once: later they may be in another namespace."""
+    return "KPATH_IN_GUEST" in os.environ and all(
+        Path(f"/sys/class/net/{name}/device/driver").resolve().name == driver
+        for name, driver in (("eth0", "e1000"), ("eth1", "virtio_net"))
+    )
 
 
 CARDS = Need("two spare network cards on one wire (kpath.guest run --nics)", have_cards)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 
 from kpath.lab import traffic
 from kpath.lab.declare import Steps, expect, scenario
@@ -13,8 +12,7 @@ from kpath.lab.topology import Routed, routed
 
 
 def _nft(netns: Netns, rules: str) -> None:
-    with netns.inside():
-        subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+    netns.run("nft", "-f", "-", given=rules)
 
 
 def _filter(hook: str, rule: str) -> str:

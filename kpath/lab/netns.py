@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kpath.lab.errors import LabSetupError
+
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -66,6 +68,11 @@ class Netns:
         """Run commands of ``ip`` in the namespace."""
         ip_batch(lines, "-n", self.name)
 
+    def run(self, *command: str, given: str = "") -> str:
+        """Run a program (``tc``, ``nft``) in the namespace; what it printed. LabSetupError if it failed."""
+        with self.inside():
+            return run(*command, given=given)
+
     def ifindex(self, device: str) -> int:
         """The number of a device."""
         with self.inside():
@@ -78,12 +85,23 @@ def _setns(fd: int) -> None:
 
 
 def ip_batch(lines: Sequence[str], *options: str) -> None:
-    """Run many commands of ``ip`` in one process. RuntimeError with what it said."""
-    done = subprocess.run(
-        ["ip", *options, "-batch", "-"], input="\n".join(lines) + "\n", text=True, capture_output=True, check=False
-    )
+    """Run many commands of ``ip`` in one process. LabSetupError with what it said."""
+    run("ip", *options, "-batch", "-", given="\n".join(lines) + "\n")
+
+
+def run(*command: str, given: str = "") -> str:
+    """Run a program, with ``given`` as its input; what it printed. LabSetupError with what it said if it failed."""
+    try:
+        # A group of its own: Ctrl-C is for us, who then use such programs to tidy up.
+        done = subprocess.run(command, input=given, text=True, capture_output=True, check=False, process_group=0)
+    except FileNotFoundError as error:
+        package = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables"}.get(command[0], command[0])
+        raise LabSetupError(f"the program {command[0]} is missing: install {package}.") from error
     if done.returncode:
-        raise RuntimeError(f"ip {' '.join(options)}: {done.stderr.strip()} in:\n" + "\n".join(lines))
+        said = " ".join(done.stderr.split())
+        what = " ".join(command) + (f" with {'; '.join(given.splitlines())}" if given else "")
+        raise LabSetupError(f"a network cannot be made here: {said} ({what})")
+    return done.stdout
 
 
 def make_namespaces(*names: str) -> list[Netns]:
@@ -110,13 +128,12 @@ def wait_for_carrier(*devices: tuple[Netns, str]) -> None:
 
 
 def wait_for_link(netns: Netns, device: str, *words: str) -> None:
-    """Until ``ip -d link show`` says all these words of a device. RuntimeError when it does not come to that."""
+    """Until ``ip -d link show`` says all these words of a device. LabSetupError when it does not come to that."""
     deadline = time.monotonic() + TIMEOUT
     while True:
-        command = ["ip", "-n", netns.name, "-d", "-o", "link", "show", device]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        said = run("ip", "-n", netns.name, "-d", "-o", "link", "show", device)
         if all(word in said for word in words):
             return
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{device} in {netns.name} does not come up: {said}")
+            raise LabSetupError(f"{device} in {netns.name} does not come up: {said.strip()}")
         time.sleep(0.05)

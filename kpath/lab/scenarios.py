@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 from kpath.lab import (
     busy,
     devices,
@@ -16,10 +19,12 @@ from kpath.lab import (
     receive,
     tunnels,
 )
-from kpath.lab.declare import SCENARIOS, Lab, Scenario, lab, play
+from kpath.lab.bench import lab
+from kpath.lab.declare import SCENARIOS, Lab, Scenario, play
+from kpath.lab.errors import UnknownScenarioError
 from kpath.lab.needs import load
 
-__all__ = ["MODULES", "SCENARIOS", "THEMES", "Lab", "Scenario", "lab", "load_modules", "play"]
+__all__ = ["MODULES", "SCENARIOS", "THEMES", "Lab", "Scenario", "lab", "load_modules", "play", "wanted"]
 
 THEMES = {
     module.__name__.rpartition(".")[2]: (module.__doc__ or "").strip().partition("\n")[0]
@@ -40,3 +45,23 @@ def load_modules() -> None:
     """Load all that scenarios need and this kernel has, so that no scenario changes what is probed."""
     needed = {need.module for scenario in SCENARIOS.values() for need in scenario.all_needs if need.module}
     load((*MODULES, *sorted(needed - set(MODULES))))
+
+
+def wanted(names: Sequence[str]) -> list[Scenario]:
+    """The scenarios of these names, or of these themes; without names all that can be recorded.
+
+    Raises UnknownScenarioError.
+    """
+    if not names:
+        return [scenario for scenario in SCENARIOS.values() if not scenario.busy]
+    chosen: dict[str, Scenario] = {}
+    for name in names:
+        if name in SCENARIOS:
+            chosen[name] = SCENARIOS[name]
+        elif name in THEMES:
+            chosen |= {s.name: s for s in SCENARIOS.values() if s.theme == name and not s.busy}
+        else:
+            near = difflib.get_close_matches(name, [*SCENARIOS, *THEMES], 3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "kpath lab list names them."
+            raise UnknownScenarioError(f"there is no scenario or theme {name!r}: {hint}")
+    return list(chosen.values())

@@ -7,13 +7,23 @@ not sent.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from kpath.lab.declare import Topology
+from kpath.lab.errors import LabSetupError
 from kpath.lab.needs import CARDS, module
-from kpath.lab.netns import Netns, ip_batch, make_namespaces, remove_namespaces, wait_for_carrier, wait_for_link
+from kpath.lab.netns import (
+    TIMEOUT,
+    Netns,
+    ip_batch,
+    make_namespaces,
+    remove_namespaces,
+    wait_for_carrier,
+    wait_for_link,
+)
 
 VETH = module("veth")
 
@@ -96,7 +106,8 @@ class Cards:
 def _cards(prefix: str) -> Iterator[Cards]:
     """Each of the guest's two cards in a namespace of its own."""
     names = [f"{prefix}-left", f"{prefix}-right"]
-    mac = {name: Path(f"/sys/class/net/{name}/address").read_text().strip() for name in ("eth0", "eth1")}
+    remove_namespaces(*names)
+    mac = {name: _mac(name) for name in ("eth0", "eth1")}
     try:
         left, right = make_namespaces(*names)
         ip_batch([f"link set eth0 netns {left.name}", f"link set eth1 netns {right.name}"])
@@ -108,6 +119,18 @@ def _cards(prefix: str) -> Iterator[Cards]:
         yield Cards(left, right)
     finally:
         remove_namespaces(*names)
+
+
+def _mac(card: str) -> str:
+    """Its address. A card comes back from a namespace some time after that was removed."""
+    address = Path(f"/sys/class/net/{card}/address")
+    deadline = time.monotonic() + TIMEOUT
+    while not address.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    try:
+        return address.read_text().strip()
+    except OSError as error:
+        raise LabSetupError(f"the card {card} is gone: {error.strerror}.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +181,8 @@ def _bridged(prefix: str) -> Iterator[Bridged]:
         remove_namespaces(*names)
 
 
-routed = Topology("routed", "two hosts and a router between them, over veth", _routed, (VETH,))
-cards = Topology("cards", "two hosts with a real card each, on one wire", _cards, (CARDS,))
-bridged = Topology("bridged", "two hosts on a bridge", _bridged, (VETH, module("bridge")))
+routed = Topology(
+    "routed", "two hosts and a router between them, over veth", _routed, ("near", "router", "far"), (VETH,)
+)
+cards = Topology("cards", "two hosts with a real card each, on one wire", _cards, ("left", "right"), (CARDS,))
+bridged = Topology("bridged", "two hosts on a bridge", _bridged, ("b1", "sw", "b2"), (VETH, module("bridge")))

@@ -80,7 +80,7 @@ def staged(diary: list[str], fails_at: str = "") -> Scenario:
         finally:
             diary.append("left")
 
-    return Scenario("staged", "receive", Topology("wire", "a wire", make), steps)
+    return Scenario("staged", "receive", Topology("wire", "a wire", make, ()), steps)
 
 
 def test_traffic_stands_between_begin_and_end() -> None:
