@@ -111,7 +111,7 @@ def _print(found: Explanation, resolution: Resolution | None, where: str) -> Non
     if entry.builds:
         console.print(Text(f"         in Debian's kernels: {'; '.join(entry.builds)}", style="dim"))
     if entry.unverified:
-        console.print(Text("         not verified: it was not looked up in those trees", style="dim"))
+        console.print(Text("         its history was not looked up in the sources of older releases", style="dim"))
     if resolution is None:
         console.print(Text(f"  seen:  {where}"))
     else:

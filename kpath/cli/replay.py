@@ -28,8 +28,9 @@ DIVERGES, INCONCLUSIVE = 1, 4
 @click.option("--coverage", is_flag=True, help="Say which documented steps were exercised.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--salvage", is_flag=True, help="Read a damaged file up to the damage.")
+@click.option("--tui", is_flag=True, help="Open the dashboard, and travel in time (docs/dashboard.md).")
 def replay(
-    file: str, documents: tuple[str, ...], everything: bool, coverage: bool, as_json: bool, salvage: bool
+    file: str, documents: tuple[str, ...], everything: bool, coverage: bool, as_json: bool, salvage: bool, tui: bool
 ) -> int:
     """Check each packet's path in a recording against documents (by default all that come with kpath).
 
@@ -40,6 +41,13 @@ def replay(
       2  the recording or a document cannot be read
       4  nothing diverges, but events were lost where it matters
     """
+    if tui:
+        from kpath.cli.view import dashboard
+
+        if as_json or everything or coverage:
+            raise click.UsageError("--tui shows everything: it goes with none of --json, --all and --coverage.")
+        dashboard(file, documents=documents, salvage=salvage)
+        return 0
     run = _Run(file, documents, salvage)
     run.read()
     if as_json:
@@ -74,7 +82,8 @@ class _Run:
         self.traversals = 0
         self.coverages: list[Coverage] = []
         self.kernel = ""
-        self.evolutions: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {}
+        self.evolutions: dict[str, dict[str, tuple[str, dict[str, str]]]] = {}
+        """Document → function → why it is there, and each citation with what it is."""
         self._salvage = salvage
 
     def read(self) -> None:
@@ -86,7 +95,7 @@ class _Run:
 
         with CaptureReader(self.file, salvage=self._salvage) as reader:
             self.kernel = reader.header.kernel_release
-            checker = Checker.for_stream(reader.header.probes, self.documents)
+            checker = Checker.for_capture(reader.header, self.documents)
             self.coverages = [Coverage(judge) for judge in checker.judges]
             assembler = Assembler()
             journeys = []
@@ -122,7 +131,9 @@ class _Run:
         for judgement in judgements:
             known = self.evolutions.setdefault(judgement.document, {})
             for function, reason in judgement.evolutions:
-                known.setdefault(function, (f"{reason.of}: {reason.text}", reason.changes))
+                why = f"{reason.of}: {reason.text}"
+                _, cited = known.setdefault(function, (why, {}))
+                cited |= {each.text: each.basis.value for each in reason.citations}
         verdicts = {j.document: j.verdict.value for j in judgements}
         self.rows.append({"journey": journey, "path": path.number, "what": path.title, "verdicts": verdicts})
 
@@ -156,7 +167,10 @@ class _Run:
             "problem": self.problem,
             "paths": [_path_data(path) for path in self.paths.values()],
             "evolutions": {
-                document: {f: {"why": why, "commits": list(commits)} for f, (why, commits) in known.items()}
+                document: {
+                    function: {"why": why, "citations": [{"basis": cited[text], "text": text} for text in cited]}
+                    for function, (why, cited) in known.items()
+                }
                 for document, known in self.evolutions.items()
             },
         }
@@ -266,8 +280,8 @@ def _print(run: _Run, everything: bool, coverage: bool) -> None:
     for document, known in run.evolutions.items():
         if known:
             click.echo(f"\nwhat has changed since {document}:")
-            for function, (why, commits) in sorted(known.items()):
-                click.echo(f"  {function}: {why}" + "".join(f"\n      {commit}" for commit in commits))
+            for function, (why, cited) in sorted(known.items()):
+                click.echo(f"  {function}: {why}" + "".join(f"\n      {text}" for text in cited))
     if coverage:
         for each in run.coverages:
             _print_coverage(each)

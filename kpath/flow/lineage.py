@@ -32,11 +32,12 @@ class Became(StrEnum):
 
 
 class Found(StrEnum):
-    """How far a commit is known."""
+    """Where hash and subject of a commit were read. What was read nowhere is not cited."""
 
     HISTORY = "history"
+    """In the kernel's git history, with the first tag that has it."""
     MAIL = "mail"
-    UNVERIFIED = "unverified"
+    """In mail, changelogs or copies of the history; the release is that of the merge window after its date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,7 @@ class Commit:
     found: Found
 
     def __str__(self) -> str:
-        doubt = {Found.HISTORY: "", Found.MAIL: " (seen in mail)", Found.UNVERIFIED: " (not verified)"}[self.found]
-        return f'{self.hash} "{self.subject}", {self.release}{doubt}'
+        return f'{self.hash} "{self.subject}", {self.release}'
 
 
 @dataclass(frozen=True, slots=True)

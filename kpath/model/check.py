@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kpath.capture.tables import Loss, PlannedProbe
-from kpath.flow import BUILT_IN, Document, Lineage, load
+from kpath.capture.tables import Header, Loss, PlannedProbe
+from kpath.flow import BUILT_IN, Became, Document, Lineage, citation, load
 from kpath.model import decisions, invariants
 from kpath.model.automaton import ANY, Machine, Reading
 from kpath.model.explain import Explainer, cite, title
 from kpath.model.scope import Reason, Scope, Standing
 from kpath.model.seen import Seen, Tree, observe
 from kpath.model.verdict import Evidence, Finding, Judgement, Verdict, weaken
-from kpath.model.view import CaptureView
+from kpath.model.view import CaptureView, build
 from kpath.trace.knowledge import Knowledge
 from kpath.trace.traversal import Traversal
 
@@ -28,7 +28,7 @@ class Judge:
         lineage = lineage or Lineage.load()
         self.document = document
         self.view = view
-        self.machine = Machine(document, lineage, view, Scope(document, lineage))
+        self.machine = Machine(document, lineage, view, Scope(document, lineage, kernel=view.kernel))
         self._explainer = Explainer(self.machine)
 
     def judge(self, tree: Tree, explain: bool = True) -> Judgement:
@@ -163,14 +163,26 @@ class Judge:
 
     def _evolutions(self, tree: Tree) -> tuple[tuple[str, Reason], ...]:
         found: dict[str, Reason] = {}
+        callers: dict[str, set[str]] = {}
         for seen in tree.walk():
             # A hook is a step by its number, not by the function that runs it.
-            if seen.name in self.machine.sights.labels or seen.name in found or seen.name == "nf_hook_slow":
+            if seen.name in self.machine.sights.labels or seen.name == "nf_hook_slow":
                 continue
             reason = self.machine.scope.of(seen.name)
             if reason.standing is Standing.EVOLUTION:
                 found[seen.name] = reason
+                # What was jumped to has the return address of its caller's caller.
+                if seen.facts.caller and not seen.facts.tail and self._inlined(seen.name, reason):
+                    callers.setdefault(seen.name, set()).add(seen.facts.caller)
+        for name, each in callers.items():
+            witnesses = tuple(citation.seen_from(name, caller, self.view.kernel) for caller in sorted(each))
+            found[name] = replace(found[name], citations=found[name].citations + witnesses)
         return tuple(found.items())
+
+    def _inlined(self, function: str, reason: Reason) -> bool:
+        """Is the function seen because what calls it in the document was inlined into something else?"""
+        entry = self.machine.lineage.entries.get(reason.of)
+        return entry is not None and entry.became is Became.INLINED and function not in entry.inside
 
 
 class Checker:
@@ -183,12 +195,19 @@ class Checker:
         self.misses = 0
 
     @classmethod
-    def for_stream(cls, probes: Iterable[PlannedProbe], documents: Iterable[Document | str] = BUILT_IN) -> Checker:
-        """For a capture, or a kernel that is being watched, by its probe plan.
+    def for_stream(
+        cls, probes: Iterable[PlannedProbe], documents: Iterable[Document | str] = BUILT_IN, kernel: str = ""
+    ) -> Checker:
+        """For a capture, or a kernel that is being watched, by its probe plan; ``kernel`` as kpath.model.view.build.
 
         Raises UnknownDocumentError and FlowSyntaxError as :func:`kpath.flow.load` does."""
         loaded = [load(document) if isinstance(document, str) else document for document in documents]
-        return cls(loaded, CaptureView(probes))
+        return cls(loaded, CaptureView(probes, kernel))
+
+    @classmethod
+    def for_capture(cls, header: Header, documents: Iterable[Document | str] = BUILT_IN) -> Checker:
+        """The same by the header, whose kernel is named where a compiler's doing is the evidence."""
+        return cls.for_stream(header.probes, documents, build(header))
 
     def judge(self, traversal: Traversal, knowledge: Knowledge, losses: Iterable[Loss] = ()) -> list[Judgement]:
         """One judgement for each document. ``losses``: what was lost while the packet lived (Assembler.lost_during)."""

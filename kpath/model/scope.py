@@ -17,6 +17,8 @@ from functools import cache
 from importlib import resources
 
 from kpath.flow import BUILT_IN, Document, Lineage
+from kpath.flow.citation import Basis, Citation, of_builds, of_commits, of_sources
+from kpath.flow.lineage import Arrow, Became, Entry
 from kpath.trace.knowledge import plain
 
 
@@ -36,7 +38,13 @@ class Reason:
     standing: Standing
     text: str
     of: str = ""
-    changes: tuple[str, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    """What it rests on."""
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The citations as a person reads them."""
+        return tuple(map(str, self.citations))
 
 
 _FOREIGN = Reason(Standing.OUTSIDE, "a document of somebody's own: nothing is said of functions that it does not name")
@@ -61,42 +69,62 @@ class ScopeError(Exception):
 class Scope:
     """What may be seen beside the steps of one document."""
 
-    def __init__(self, document: Document, lineage: Lineage, groups: Iterable[Group] | None = None) -> None:
+    def __init__(
+        self, document: Document, lineage: Lineage, groups: Iterable[Group] | None = None, kernel: str = ""
+    ) -> None:
+        """``kernel``: release and build of the one that is looked at, for evidence of what its compiler did."""
         self._reasons: dict[str, Reason] = {}
         self._default = _UNKNOWN if document.name in BUILT_IN else _FOREIGN
         placed = document.functions()
         for group in load() if groups is None else groups:
             if not group.documents or document.name in group.documents:
                 for function in group.functions:
-                    self._reasons.setdefault(function, Reason(group.standing, group.reason))
+                    own = lineage.entries.get(function)
+                    known = of_sources(own) if own is not None else ()
+                    self._reasons.setdefault(function, Reason(group.standing, group.reason, citations=known))
         # The lineage's word counts more than a list's, unless the list says that the document stops there.
         evolved: dict[str, Reason] = {}
         for name in placed:
             entry = lineage.entries.get(name)
             if entry is None:
                 continue
-            changes = tuple(str(change) for change in entry.changes)
             text = entry.story or f"{name} is {entry.became.value}"
             for symbol in (*entry.symbols, *entry.inside):
-                evolved.setdefault(plain(symbol), Reason(Standing.EVOLUTION, text, name, changes))
+                function = plain(symbol)
+                rests = _of_entry(entry, lineage.entries.get(function), kernel)
+                evolved.setdefault(function, Reason(Standing.EVOLUTION, text, name, rests))
         for arrow in lineage.arrows.values():
             if arrow.caller in placed:
-                changes = tuple(str(change) for change in arrow.changes)
                 for symbol in arrow.through:
-                    evolved.setdefault(plain(symbol), Reason(Standing.EVOLUTION, arrow.why, arrow.callee, changes))
+                    function = plain(symbol)
+                    rests = _of_arrow(arrow, lineage.entries.get(function))
+                    evolved.setdefault(function, Reason(Standing.EVOLUTION, arrow.why, arrow.callee, rests))
         for function, reason in evolved.items():
             own = lineage.entries.get(function)
             if own is not None and own.changes:
                 # Documented elsewhere, with the change that brought it: that says more than what it took over here.
-                changes = tuple(str(change) for change in own.changes)
-                reason = Reason(Standing.EVOLUTION, own.story or own.does, reason.of, changes)
-            known = self._reasons.get(function)
-            if known is None or known.standing is not Standing.OUTSIDE:
+                rests = (*of_commits(own.changes), *of_sources(own))
+                reason = Reason(Standing.EVOLUTION, own.story or own.does, reason.of, rests)
+            listed = self._reasons.get(function)
+            if listed is None or listed.standing is not Standing.OUTSIDE:
                 self._reasons[function] = reason
 
     def of(self, function: str) -> Reason:
         """Why a frame of this function may be seen; UNEXPLAINED when nothing says so."""
         return self._reasons.get(function) or self._default
+
+
+def _of_entry(old: Entry, function: Entry | None, kernel: str) -> tuple[Citation, ...]:
+    """Why ``function`` may stand for ``old``: the changes, since when it exists, and what became of the old one."""
+    found = of_commits(old.changes) + (of_sources(function) if function is not None else ())
+    if old.became in (Became.INLINED, Became.REMOVED):
+        found += of_sources(old) + of_builds(old, kernel)
+    return tuple(dict.fromkeys(found))
+
+
+def _of_arrow(arrow: Arrow, function: Entry | None) -> tuple[Citation, ...]:
+    found = of_commits(arrow.changes) + (of_sources(function) if function is not None else ())
+    return found + ((Citation(Basis.RELEASE, arrow.evidence),) if arrow.evidence else ())
 
 
 @cache

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kpath.capture.tables import PlannedProbe
+from kpath.capture.tables import Header, PlannedProbe
 from kpath.trace.knowledge import plain
 
 ABSENT = "absent"
 """The planner's word for a function that the kernel does not have (kpath.kernel.probeable)."""
+
+
+def build(header: Header) -> str:
+    """Release and build of the kernel of a capture: ``6.1.0-56-amd64 (#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (…))``.
+
+    A compiler inlines otherwise from build to build, so evidence of inlining names the build."""
+    return f"{header.kernel_release} ({header.kernel_build})" if header.kernel_build else header.kernel_release
 
 
 class CaptureView:
@@ -17,7 +24,9 @@ class CaptureView:
     Only planned functions are known. Of any other nothing is claimed: neither that it is there nor that it is not.
     """
 
-    def __init__(self, probes: Iterable[PlannedProbe]) -> None:
+    def __init__(self, probes: Iterable[PlannedProbe], kernel: str = "") -> None:
+        """``kernel``: its release and build, as :func:`build` says it."""
+        self.kernel = kernel
         self._symbols: set[str] = set()
         self._attached: set[str] = set()
         self._absent: set[str] = set()

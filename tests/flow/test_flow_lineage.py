@@ -92,7 +92,7 @@ def test_no_commit_without_a_word_on_how_it_was_found() -> None:
     commits |= {commit.hash: commit for arrow in Lineage.load().arrows.values() for commit in arrow.changes}
     assert commits["89aef8921bfb"].found is Found.MAIL
     assert commits["c439cb2e4b1"].found is Found.HISTORY
-    assert "not verified" in str(commits["903ab86d195c"])
+    assert str(commits["1fb6f159fd21"]) == '1fb6f159fd21 "tcp: add tcp_conn_request", v3.17'
     assert all(commit.release.startswith("v") for commit in commits.values())
 
 

@@ -45,7 +45,7 @@ class Documents:
         from kpath.model.coverage import Coverage
 
         self._source = source
-        self._checker: Checker = Checker.for_stream(source.header.probes)
+        self._checker: Checker = Checker.for_capture(source.header)
         self._coverages = [Coverage(judge) for judge in self._checker.judges]
         self._outcomes: dict[tuple[str, ...], int] = {}
         self._kept = array("Q")
