@@ -51,6 +51,8 @@ class FunctionGraph:
         self.functions: set[str] = set()
         """Those that ftrace can trace; the softirq's beginning is traced, too, and not among them."""
         self.text = ""
+        self.lost = 0
+        """Events between ``begin`` and ``end`` that did not fit into the buffer."""
 
     def __enter__(self) -> FunctionGraph:
         try:
@@ -95,6 +97,13 @@ class FunctionGraph:
         """Stop; from now on ``text`` is what came since ``begin``."""
         _write("tracing_on", "0")
         self.text = (TRACING / "trace").read_text(errors="replace")
+        self.lost = sum(map(_lost, TRACING.glob("per_cpu/cpu*/stats")))
+
+
+def _lost(stats: Path) -> int:
+    # "entries: 12\noverrun: 0\ncommit overrun: 0\n...\ndropped events: 0\n"
+    numbers = dict(line.split(": ") for line in stats.read_text().splitlines())
+    return sum(int(numbers[name]) for name in ("overrun", "commit overrun", "dropped events"))
 
 
 def _write(name: str, text: str) -> None:
