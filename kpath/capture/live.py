@@ -130,6 +130,15 @@ class LiveSource:
             probes=tuple(planned_probe(p) for p in self._session.probes),
         )
 
+    def programs(self) -> list[int]:
+        """File descriptors of the BPF programs in the kernel, by which their cost can be asked for."""
+        # A copy, because late modules are attached to by another thread.
+        return [program.fd for program in list(self._session._programs.values())]
+
+    def hits(self) -> int:
+        """How often the programs ran on functions so far. Asks the kernel, so not for every event."""
+        return self._session.totals().hits
+
     def chunks(self, until: Callable[[], str]) -> Iterator[Chunk]:
         """Chunks as they come, until ``until`` (asked by another thread, often) gives a reason to end, and what was
         captured by then has been yielded; the Footer is last.

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 
 import click
@@ -25,32 +26,58 @@ READY_TIMEOUT = 180.0
 """Seconds; in a guest without hardware virtualisation the compiler alone takes ten."""
 PAUSE = 1.5
 """Seconds from a packet to its tree on the screen, at most."""
+BETWEEN = 0.7
+"""Seconds between two packets while the dashboard is open."""
 
 FILTER = "icmp or udp or tcp[tcpflags] & tcp-syn != 0"
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 INTRODUCTION = f"""\
-A host {NEAR} (10.1.0.1) reaches {FAR} ({FAR_ADDRESS}) through {ROUTER}: three network namespaces, joined by veth.
-kpath puts probes on the functions of the running kernel that packets go through. This takes a moment."""
+A host {NEAR} (10.1.0.1) reaches {FAR} ({FAR_ADDRESS}) through {ROUTER}:
+three network namespaces, joined by veth. kpath puts probes on the functions of
+the running kernel that packets go through. This takes a moment."""
 
 LEGEND = """\
-Each journey below is one packet, from its making to its end, and each part of it one pass through one namespace's
-stack. Indented is what was called. Times are since the packet was first seen."""
+Each journey below is one packet, from its making to its end, and each part of it
+one pass through one namespace's stack. Indented is what was called. Times are since
+the packet was first seen."""
+
+TOUR = """
+Then the dashboard opens, and packets come every second: pings, datagrams to a
+closed port, TCP connections. Try there
+  enter      the packet's tree, and  right left  through it step by step
+  3          what was dropped, where and why
+  4          the document, lighting up where packets go
+  space ?    hold still, all keys
+  q          the end
+"""
+
+FAREWELL = "That was the demo. Your own packets: kpath watch IFACE; what they should do: kpath flows."
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
+@click.option("--tui/--plain", default=None, help="The dashboard, until q; or trees of text, which end by themselves. "
+              "By default the dashboard in a terminal.")
+def main(tui: bool | None) -> None:
     """Show the paths of a few packets from a host over a router to another host, all on this machine."""
     if os.geteuid() != 0:
         raise click.ClickException("the demo needs root for probes and namespaces: sudo python -m kpath.cli.demo")
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if tui is None:
+        tui = terminal
     click.echo(INTRODUCTION)
-    with network(), watching():
-        click.echo(LEGEND)
-        step("ping: the neighbours are not known yet, so the packet waits for ARP, twice; then the answer.", ping)
-        step("A UDP datagram to a port that nobody listens on: dropped, with the kernel's reason, and answered.", udp)
-        step("A TCP connection is opened: SYN and SYN-ACK (the other segments are filtered out).", tcp)
-    click.echo("\nThat was the demo. Your own packets: kpath watch IFACE; what they should do: kpath flows.")
+    if tui:
+        click.echo(TOUR)
+        with network(), watching("--tui") as process:
+            play(process)
+    else:
+        with network(), watching("--plain"):
+            click.echo(LEGEND)
+            step("ping: the neighbours are not known yet, so the packet waits for ARP, twice; then the answer.", ping)
+            step("A UDP datagram to a port that nobody listens on: dropped, with the reason, and answered.", udp)
+            step("A TCP connection is opened: SYN and SYN-ACK (the other segments are filtered out).", tcp)
+    click.echo(f"\n{FAREWELL}")
 
 
 def step(title: str, traffic: Callable[[], object]) -> None:
@@ -60,19 +87,30 @@ def step(title: str, traffic: Callable[[], object]) -> None:
     time.sleep(PAUSE)
 
 
+def play(process: subprocess.Popen[bytes]) -> None:
+    """Make traffic until the dashboard is closed."""
+    for traffic in cycle((ping, udp, tcp)):
+        with suppress(OSError):  # a connection that did not come about is a packet's path, too
+            traffic()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(BETWEEN)
+            return
+
+
 # ---- watching ----
 
 
 @contextmanager
-def watching() -> Iterator[None]:
-    """``kpath watch any`` runs meanwhile and writes to this terminal."""
+def watching(how: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``kpath watch any`` runs meanwhile in this terminal."""
     with tempfile.TemporaryDirectory(prefix="kpath-demo-") as directory:
         ready = Path(directory, "ready")
-        command = [sys.executable, "-m", "kpath.cli.main", "watch", "any", "-f", FILTER, "--ready-file", str(ready)]
-        process = subprocess.Popen(command)
+        watch = ["watch", "any", how, "-f", FILTER, "--ready-file", str(ready)]
+        # Ctrl-C in the dashboard is one of its keys; before it is there, it is for both.
+        process = subprocess.Popen([sys.executable, "-m", "kpath.cli.main", *watch])
         try:
             _wait_for(ready, process)
-            yield
+            yield process
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)

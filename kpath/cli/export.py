@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import click
+
+from kpath.cli.progress import reading
 
 if TYPE_CHECKING:
     from kpath.report.export.source import Source
@@ -18,8 +18,6 @@ FORMATS = ("perfetto", "pcapng", "parquet", "html", "svg")
 _SUFFIXES = {".json": "perfetto", ".htm": "html"} | {f".{name}": name for name in FORMATS if name != "perfetto"}
 
 _USAGE, _ENVIRONMENT = 2, 3
-_LONG = 1 << 20
-"""A file smaller than this (bytes) is exported before a progress bar could be read."""
 
 
 class _Refused(click.ClickException):
@@ -80,7 +78,8 @@ def _export(file: str, form: str, out: str, journeys: tuple[int, ...], arp: bool
         raise click.UsageError(f"{out} is the recording itself.")
     try:
         with Source(file, arp=arp, only=journeys, salvage=salvage) as source:
-            with _progress(file, source):
+            with reading(file) as tell:
+                source.on_progress = lambda position: tell(position, source.shown)
                 _run(form, source, out)
             if journeys and source.shown < len(set(journeys)) and form != "svg":
                 click.echo(f"kpath: only {source.shown} of the journeys asked for are there", err=True)
@@ -118,23 +117,6 @@ def _writer(form: str) -> Callable[[Source, IO[bytes]], None]:
 
         return lambda source, stream: write_html(source, stream)
     return write
-
-
-@contextmanager
-def _progress(file: str, source: Source) -> Iterator[None]:
-    """A bar on a terminal, for a file that is worth one; its length is known, a pipe's is not."""
-    size = Path(file).stat().st_size if file != "-" and Path(file).is_file() else 0
-    if size < _LONG or not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), TextColumn("{task.fields[packets]} packets"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=size, packets=0)
-        source.on_progress = lambda position: bar.update(task, completed=position, packets=source.shown)
-        yield
 
 
 def _farewell(source: Source) -> None:

@@ -25,10 +25,12 @@ COMMANDS: Mapping[str, str] = {
     "record": "Write what happens into a file.",
     "show": "Show a recording, on any machine.",
     "replay": "Check a recording against the documents.",
+    "compare": "Check a kernel, recordings, or two of them against each other.",
     "export": "Convert a recording: Perfetto, pcapng, Parquet, HTML, SVG.",
     "flows": "Show the documented paths.",
     "explain": "Say what a function does, and what became of it.",
     "doctor": "Say whether and how well kpath works here.",
+    "lab": "Play networks and traffic made to order.",
     "completion": "Print the shell's completion for kpath.",
 }
 """Subcommands in the order of the help, ``kpath.cli.<name>`` each; those whose module is not there are not listed."""
@@ -41,7 +43,8 @@ _COMPLETE = "_KPATH_COMPLETE"
 _EPILOG = """\b
 Exit status:
   0    all is well
-  1    a packet's path diverges from the document; doctor: kpath cannot capture here
+  1    a packet's path diverges from the document; doctor: kpath cannot capture here;
+       lab: traffic did not do what it is meant to do
   2    wrong usage, or bad input: filter, interface, file
   3    this machine cannot do it: no root, no BTF, no BCC, a full disk
   4    inconclusive: events were lost where it matters
@@ -136,10 +139,15 @@ def _fail(error: Exception) -> int:
     from kpath.capture.errors import CaptureError, CaptureSetupError, FilterError
     from kpath.flow.errors import FlowError
     from kpath.kernel.errors import KernelError, UnknownInterfaceError
+    from kpath.lab.errors import LabError, UnknownScenarioError
+    from kpath.report.export.errors import ExportError, MissingLibraryError
 
-    if isinstance(error, UnknownInterfaceError | CaptureError | FilterError | FlowError):
+    if isinstance(error, MissingLibraryError):
+        return _say(error, ENVIRONMENT)
+    wrong_input = UnknownInterfaceError | CaptureError | FilterError | FlowError | UnknownScenarioError | ExportError
+    if isinstance(error, wrong_input):
         return _say(error, USAGE)
-    if isinstance(error, KernelError | CaptureSetupError):
+    if isinstance(error, KernelError | CaptureSetupError | LabError):
         return _say(error, ENVIRONMENT)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("kpath"):
         remedy = "install kpath with its dependencies (pip install .)"

@@ -16,6 +16,7 @@ import click
 
 from kpath.cli.main import ENVIRONMENT
 from kpath.cli.options import Request, capture_options, capturing
+from kpath.cli.progress import waiting
 
 if TYPE_CHECKING:
     from kpath.capture.ending import Ending
@@ -69,7 +70,8 @@ def record(context: click.Context, request: Request, output: str, ready_file: st
     from kpath.capture.writer import CaptureWriter
 
     with ExitStack() as stack:
-        source = stack.enter_context(capturing(request, _say if sys.stderr.isatty() else None))
+        with waiting() as say:
+            source = stack.enter_context(capturing(request, say))
         writer = stack.enter_context(CaptureWriter.create(output, source.header()))
         child = _Child(command)
         ending = stack.enter_context(Ending(request.duration, child.ended))
@@ -97,10 +99,6 @@ def _check(output: str, command: list[str]) -> None:
     folder = Path(output).parent
     if output != "-" and not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise click.UsageError(f"{output} cannot be written: {folder} is not a folder that you may write to.")
-
-
-def _say(text: str) -> None:
-    click.echo(f"kpath: {text} …", err=True)
 
 
 class _Child:

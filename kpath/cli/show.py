@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import click
 
 from kpath.capture.file import CaptureReader
-from kpath.cli.view import Printer
+from kpath.cli.view import Printer, dashboard
 from kpath.flow import BUILT_IN
 from kpath.model.check import Checker
 from kpath.trace.assemble import Assembler
@@ -46,11 +43,11 @@ def show(
     if tui:
         if as_json or count:
             raise click.UsageError("--tui shows everything: it goes with neither --json nor --count.")
-        _dashboard(file, arp, salvage)
+        dashboard(file, documents=documents, arp=arp, verdict=verdict, salvage=salvage)
         return
     with CaptureReader(file, salvage=salvage) as reader:
         assembler = Assembler()
-        checker = Checker.for_stream(reader.header.probes, documents or BUILT_IN) if verdict else None
+        checker = Checker.for_capture(reader.header, documents or BUILT_IN) if verdict else None
         printer = Printer(assembler, as_json=as_json, arp=arp, count=count or 0, checker=checker)
         for chunk in reader:
             printer.take(assembler.feed(chunk))
@@ -61,20 +58,5 @@ def show(
         problem = reader.problem
     if lost:
         click.echo(f"kpath: {lost} events were lost while this was recorded; some trees are incomplete", err=True)
-    if problem:
-        click.echo(f"kpath: {problem}", err=True)
-
-
-def _dashboard(file: str, arp: bool, salvage: bool) -> None:
-    """The recording in the dashboard. Its keys come from the terminal, so the recording must be a file."""
-    if file == "-" or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError("--tui needs a terminal, and a FILE that is not standard input.")
-    from kpath.dashboard.app import run
-    from kpath.dashboard.referee import referee
-
-    with CaptureReader(file, salvage=salvage) as reader:
-        judge = referee(reader.header.probes)
-        run(reader, Path(file).name, judge, header=reader.header, live=False, arp=arp)
-        problem = reader.problem
     if problem:
         click.echo(f"kpath: {problem}", err=True)

@@ -1,14 +1,19 @@
-"""``kpath watch``: each packet's path as a tree, while it happens."""
+"""``kpath watch``: each packet's path while it happens: in the dashboard, as trees, or as JSON."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
+from kpath.cli.metrics import Counting, serving
 from kpath.cli.options import Request, capture_options, capturing
+from kpath.cli.progress import waiting
 
 if TYPE_CHECKING:
     from kpath.capture.live import LiveSource
@@ -17,68 +22,116 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Show each packet's path while it happens.")
+@click.option("--tui/--plain", default=None, help="The dashboard (docs/dashboard.md), or trees of text. By default the "
+              "dashboard in a terminal, text in a pipe.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each journey, a line each (docs/json.md).")
-@click.option("-c", "--count", type=click.IntRange(1), default=None, help="End after this many journeys.")
+@click.option("-c", "--count", type=click.IntRange(1), default=None, help="Text; end after this many journeys.")
 @click.option("--arp", is_flag=True, help="Show ARP packets too, as journeys of their own.")
 @click.option(
     "--document", "documents", multiple=True, metavar="NAME|PATH", help="Judge by this document (default: all three)."
 )
 @click.option("--verdict/--no-verdict", default=True, help="Say what the documents think of each path.")
-@click.option("--tui", is_flag=True, help="Open the dashboard instead of printing lines (docs/dashboard.md).")
+@click.option("--prometheus", metavar="[ADDRESS]:PORT", help="Serve metrics meanwhile (docs/export.md); :9100 is for "
+              "this machine alone.")
 @click.option("--ready-file", metavar="PATH", help="Create this file when the probes are attached.")
 @capture_options
 def watch(
     request: Request,
+    tui: bool | None,
     as_json: bool,
     count: int | None,
     arp: bool,
     documents: tuple[str, ...],
     verdict: bool,
-    tui: bool,
+    prometheus: str | None,
     ready_file: str | None,
 ) -> None:
-    """Show the path of each IPv4 packet on IFACE (default: any) through the kernel, until Ctrl-C.
+    """Show the path of each IPv4 packet on IFACE (default: any) through the kernel, until q or Ctrl-C.
 
-    A tree shows which function called which, when (µs since the packet's first call), on which CPU, and what the
-    pointers were that decided. IFACE is a name, NAMESPACE/NAME, or any.
+    In a terminal this opens the dashboard. A tree shows which function called which, when (µs since the packet's first
+    call), on which CPU, and what the pointers were that decided. IFACE is a name, NAMESPACE/NAME, or any.
 
     \b
     Examples:
       sudo kpath watch eth0
-      sudo kpath watch any -f 'icmp and host 192.0.2.1' -c 2
+      sudo kpath watch any --plain -f 'icmp and host 192.0.2.1' -c 2
       sudo kpath watch eth0 --json | jq -r '.traversals[].end.how'
+      sudo kpath watch eth0 --prometheus :9100
     """
-    if tui and (as_json or count or not (sys.stdin.isatty() and sys.stdout.isatty())):
-        raise click.UsageError("--tui needs a terminal, and goes with neither --json nor --count.")
+    wants_view = _wants_view(tui, as_json, count)
     for name in documents:  # before the seconds that attaching takes
         _load(name)
-    with capturing(request, _say if sys.stderr.isatty() else None) as source:
-        from kpath.capture.ending import COUNT, Ending
-        from kpath.capture.tables import Footer
-        from kpath.cli.view import Printer
-        from kpath.trace.assemble import Assembler
+    with ExitStack() as stack:
+        counting = stack.enter_context(serving(prometheus))
+        with waiting() as say:
+            source = stack.enter_context(capturing(request, say))
+            if wants_view:
+                import kpath.dashboard.tui  # noqa: F401 - takes long, and something else is seen meanwhile
+        if ready_file:
+            _touch(ready_file)
+        if wants_view:
+            _dashboard(source, request, arp, documents, verdict, counting)
+        else:
+            _print(source, request, arp, documents, verdict, counting, as_json, count or 0)
 
-        if tui:
-            _dashboard(source, request, arp, documents)
-            return
-        checker = _checker(source, documents) if verdict else None
-        assembler = Assembler()
-        printer = Printer(assembler, as_json=as_json, arp=arp, count=count or 0, checker=checker)
-        with Ending(request.duration) as ending:
-            _greet(source.header(), request)
-            if ready_file:
-                _touch(ready_file)
-            ending.begin()
-            footer: Footer | None = None
-            for chunk in source.chunks(ending):
-                if isinstance(chunk, Footer):
-                    footer = chunk
-                printer.take(assembler.feed(chunk))
-                printer.take(assembler.tick(time.monotonic_ns()))
-                if printer.full:
-                    ending.end(COUNT)
-            printer.take(assembler.flush())
-        _farewell(source, footer, printer.shown)
+
+def _wants_view(tui: bool | None, as_json: bool, count: int | None) -> bool:
+    """The dashboard, or text?"""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    if tui is None:
+        return terminal and not (as_json or count)
+    if tui and (as_json or count or not terminal):
+        raise click.UsageError("--tui needs a terminal, and goes with neither --json nor --count.")
+    return tui
+
+
+def _print(
+    source: LiveSource,
+    request: Request,
+    arp: bool,
+    documents: tuple[str, ...],
+    verdict: bool,
+    counting: Counting | None,
+    as_json: bool,
+    count: int,
+) -> None:
+    from kpath.capture.ending import COUNT, Ending
+    from kpath.capture.tables import Footer
+    from kpath.cli.view import Printer
+    from kpath.trace.assemble import Assembler
+
+    checker = _checker(source, documents) if verdict else None
+    assembler = Assembler()
+    printer = Printer(assembler, as_json=as_json, arp=arp, count=count, checker=checker, observe=counting)
+    with Ending(request.duration) as ending:
+        _greet(source.header(), request)
+        ending.begin()
+        footer: Footer | None = None
+        stream = source.chunks(ending)
+        for chunk in _counted(stream, source, request, counting) if counting else stream:
+            if isinstance(chunk, Footer):
+                footer = chunk
+            printer.take(assembler.feed(chunk))
+            printer.take(assembler.tick(time.monotonic_ns()))
+            if printer.full:
+                ending.end(COUNT)
+        printer.take(assembler.flush())
+    _farewell(source, footer, printer.shown)
+
+
+def _counted(
+    stream: Iterable[object], source: LiveSource, request: Request, counting: Counting
+) -> Iterator[object]:
+    """The stream with its cost measured and its packets counted for Prometheus."""
+    from kpath.cli.cost import Cost
+
+    cost = Cost(source, selective=_selective(request))
+    return counting.pass_on(cost.pass_on(stream), cost)
+
+
+def _selective(request: Request) -> bool:
+    """Does the kernel side leave packets out?"""
+    return bool(request.filter_text.strip() or request.netns or request.mark[1] or request.iface != "any")
 
 
 def _load(name: str) -> None:
@@ -91,24 +144,44 @@ def _checker(source: LiveSource, documents: tuple[str, ...]) -> Checker:
     from kpath.flow import BUILT_IN
     from kpath.model.check import Checker
 
-    return Checker.for_stream(source.header().probes, documents or BUILT_IN)
+    return Checker.for_capture(source.header(), documents or BUILT_IN)
 
 
-def _dashboard(source: LiveSource, request: Request, arp: bool, documents: tuple[str, ...]) -> None:
+def _dashboard(
+    source: LiveSource,
+    request: Request,
+    arp: bool,
+    documents: tuple[str, ...],
+    verdict: bool,
+    counting: Counting | None,
+) -> None:
     from kpath.capture.ending import INTERRUPT, Ending
+    from kpath.cli.cost import Cost
     from kpath.dashboard.app import run
+    from kpath.dashboard.keep import Keeper
     from kpath.dashboard.referee import NEWEST_FIRST, referee
+    from kpath.flow import load
+    from kpath.model.view import build
 
     header = source.header()
+    known = documents or NEWEST_FIRST
     ending = Ending(request.duration)
     ending.begin()
-    judge = referee(header.probes, documents or NEWEST_FIRST)
-    stop = lambda: ending.end(INTERRUPT)  # noqa: E731 - a word for the view, not worth a function
-    run(source.chunks(ending), request.iface, judge, header=header, live=True, arp=arp, stop=stop)
-
-
-def _say(text: str) -> None:
-    click.echo(f"kpath: {text} …", err=True)
+    keeper = Keeper(header)
+    cost = Cost(source, selective=_selective(request))
+    stream = keeper.pass_on(cost.pass_on(source.chunks(ending)))
+    run(
+        counting.pass_on(stream, cost) if counting else stream,
+        request.iface,
+        referee(header.probes, known, build(header)) if verdict else None,
+        header=header,
+        documents=() if verdict else [load(name) for name in known],
+        arp=arp,
+        stop=lambda: ending.end(INTERRUPT),
+        save=keeper.save,
+        cost=cost.words,
+        observe=counting,
+    )
 
 
 def _touch(path: str) -> None:

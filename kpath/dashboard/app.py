@@ -11,9 +11,10 @@ from kpath.capture.tables import Header
 from kpath.dashboard.feed import LiveFeed
 from kpath.dashboard.judge import JudgeMaker
 from kpath.dashboard.look import Look
+from kpath.dashboard.pipeline import Observer
 from kpath.dashboard.recording import Recording
 from kpath.dashboard.snapshot import Snapshot
-from kpath.dashboard.status import About
+from kpath.dashboard.status import About, Cost
 from kpath.dashboard.view import View
 from kpath.dashboard.view_coverage import Coverage
 from kpath.dashboard.view_drops import Drops
@@ -41,19 +42,24 @@ def run(
     arp: bool = False,
     stop: Callable[[], None] | None = None,
     save: Save | None = None,
-    cost: Callable[[], str] | None = None,
+    cost: Cost | None = None,
+    observe: Observer | None = None,
 ) -> Snapshot:
     """Show a stream of chunks until the user quits; returns the last snapshot.
 
     ``stream`` is iterated by another thread, to its end; for a live one ``stop`` asks it to end when the user quits.
     ``title`` is the interface, or the file. ``judge`` makes a judge when the assembler is there. ``documents`` are
-    those of the coverage view when there is no judge. Raises whatever ended the stream with an error, and whatever went
+    those of the coverage view when there is no judge. ``observe`` is told of each packet, in the other thread, when the
+    stream is live. Raises whatever ended the stream with an error, and whatever went
     wrong in drawing, when the terminal is in order again.
     """
     from kpath.dashboard.tui import Dashboard
 
     feed: LiveFeed | Recording
-    feed = LiveFeed(stream, judge, arp=arp, stop_stream=stop) if live else Recording(stream, judge, arp=arp)
+    if live:
+        feed = LiveFeed(stream, judge, arp=arp, stop_stream=stop, observe=observe)
+    else:
+        feed = Recording(stream, judge, arp=arp)
     look, views = outfit(feed, header, documents)
     about = About.of(title, live, header, cost)
     app = Dashboard(feed, about, look=look, views=views, save=save, no_color=bool(os.environ.get("NO_COLOR")))

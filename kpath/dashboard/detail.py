@@ -32,7 +32,10 @@ def rows(packet: Packet, document: str, about: Collection[int] = ()) -> list[Row
         out.append(fixed((number, "head"), _head(one, number in about), stop=False))
         opinion = opinion_of(one, document)
         marks = _marks(one, document)
+        wanted = dict(_wanted(one))
         for place, step in enumerate(one.steps):
+            if step.index in wanted:
+                out.append(fixed((number, f"expected {place}"), wanted[step.index], stop=False))
             cite = opinion.cites.get(step.index, "") if opinion else ""
             draw = partial(_line, step, longest, marks.get(step.index, ""), cite)
             out.append(Row((number, place), f"{step.function} {' '.join(step.pointers)} {step.drop}", draw))
@@ -60,6 +63,18 @@ def _marks(one: Pass, document: str) -> dict[int, str]:
     opinion = opinion_of(one, document)
     out = {f.frame: "Δ" for f in opinion.evolutions if f.frame is not None} if opinion else {}
     return out | {f.frame: "✗" for other in one.opinions for f in other.divergences if f.frame is not None}
+
+
+def _wanted(one: Pass) -> Iterator[tuple[int, Text]]:
+    """For each frame that diverges a line above it: what should stand there."""
+    for opinion in one.opinions:
+        for finding in opinion.divergences:
+            if finding.frame is not None and finding.expected:
+                text = Text(" " * (9 + 1 + BAR))
+                text.append(" ┄ ", theme.STYLES[theme.DIVERGES])
+                text.append(f"expected {' | '.join(finding.expected[:3])}", theme.GREEN)
+                text.append(f"  {opinion.document}; but was:", theme.FAINT)
+                yield finding.frame, text
 
 
 _MARK_STYLES = {"✗": theme.STYLES[theme.DIVERGES], "Δ": theme.PURPLE}
@@ -122,8 +137,8 @@ def _ending(one: Pass) -> Iterator[Text]:
             yield Text(f"{' ' * 13}✗ {finding.title}", theme.STYLES[theme.DIVERGES])
 
 
-def inspect(packet: Packet, key: object) -> list[Text]:
-    """More about the step at the cursor."""
+def inspect(packet: Packet, key: object, document: str = "") -> list[Text]:
+    """More about the step at the cursor; ``document`` is the one that says what may come next."""
     place = _find(packet, key)
     if place is None:
         return []
@@ -141,6 +156,10 @@ def inspect(packet: Packet, key: object) -> list[Text]:
     if said:
         out.append(Text("  ".join(said), theme.YELLOW))
     out += list(_documents(one, step))
+    opinion = opinion_of(one, document)
+    if opinion is not None and (nexts := opinion.nexts.get(step.index)):
+        words = ", ".join(nexts[:-1]) + " or " + nexts[-1] if len(nexts) > 1 else nexts[0]
+        out.append(Text(f"{document} expects next: {words}", theme.PURPLE))
     return out
 
 

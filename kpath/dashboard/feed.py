@@ -17,7 +17,7 @@ import numpy as np
 from kpath.dashboard.aggregate import Aggregates, Rate
 from kpath.dashboard.digest import Packet
 from kpath.dashboard.judge import JudgeMaker
-from kpath.dashboard.pipeline import BUSY, FULL, Pipeline
+from kpath.dashboard.pipeline import BUSY, FULL, Observer, Pipeline
 from kpath.dashboard.snapshot import Snapshot
 from kpath.flow import Document
 from kpath.trace.lives import Journey
@@ -73,6 +73,7 @@ class LiveFeed:
         *,
         arp: bool = False,
         stop_stream: Callable[[], None] | None = None,
+        observe: Observer | None = None,
         clock: Clock = time.monotonic_ns,
         cpu: Callable[[], float] = time.process_time,
     ) -> None:
@@ -81,7 +82,7 @@ class LiveFeed:
         self.lag = 0.0
         """Seconds by which the events read last were older than the clock."""
         self._stream = stream
-        self._pipeline = Pipeline(judge_maker, arp=arp)
+        self._pipeline = Pipeline(judge_maker, arp=arp, observe=observe)
         self._aggregates = Aggregates()
         self._stop_stream = stop_stream or (lambda: None)
         self._clock = clock
@@ -165,6 +166,8 @@ class LiveFeed:
             self._turn += 1
             if self.lag >= FAR_BEHIND and self._turn % ONE_IN:
                 self._aggregates.skip(journey.last)
+                if self._pipeline.observe is not None:
+                    self._pipeline.observe.skipped()
                 continue
             packet = self._pipeline.packet(journey)
             learn(self._aggregates, self._pipeline, packet)

@@ -15,6 +15,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ("esc", "back; or undo the filter"),
         ("o  O", "sort by the next column; turn the order (or click a title)"),
         ("d", "next document: its verdicts, lines and coverage are shown"),
+        ("t", "colours for a light screen, or for a dark one"),
     )),
     ("A packet's life", (
         ("← →  or  , .", "one step back, one step on"),

@@ -26,6 +26,8 @@ class Finding:
     title: str
     frame: int | None = None
     lines: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
+    """What could have come in the place of the frame, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Opinion:
     """Why it is partial or inconclusive."""
     cites: Mapping[int, str] = field(default_factory=dict)
     """Frame index → the document's line for it."""
+    nexts: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Frame index → what the document lets come next."""
     witnessed: Mapping[str, int] = field(default_factory=dict)
     """Id of the document's step (``kpath.flow.Node.id``) → how often this pass shows it."""
     passed: tuple[str, ...] = ()

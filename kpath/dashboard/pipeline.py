@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 from kpath.capture.tables import Footer
 from kpath.dashboard import signature
@@ -21,14 +22,30 @@ FULL, BUSY = 0, 1
 """How much is done for a packet: everything; or words and counts, with details of new paths and of a sample."""
 
 
+class Observer(Protocol):
+    """Whoever counts along, for another purpose than the view; called by the aggregating thread."""
+
+    def packet(self, traversals: Sequence[Traversal], verdicts: Sequence[tuple[str, str]]) -> None:
+        """A packet has come to its end. ``verdicts`` are (document, verdict), for each pass that was judged."""
+        ...
+
+    def skipped(self) -> None:
+        """A packet was only counted, because there were too many."""
+        ...
+
+
 class Pipeline:
     """One capture's way from chunks to packets.
 
-    ``arp``: ARP packets are shown as packets of their own. ``effort`` may be set at any time. Journeys without a
+    ``arp``: ARP packets are shown as packets of their own. ``effort`` may be set at any time. ``observe`` is told of
+    each packet. Journeys without a
     header, and those that did not match the filter, are left out as in ``kpath watch``.
     """
 
-    def __init__(self, judge_maker: JudgeMaker | None = None, *, arp: bool = False) -> None:
+    def __init__(
+        self, judge_maker: JudgeMaker | None = None, *, arp: bool = False, observe: Observer | None = None
+    ) -> None:
+        self.observe = observe
         self.assembler = Assembler()
         self.judge: Judge | None = judge_maker(self.assembler) if judge_maker else None
         self.effort = FULL
@@ -75,6 +92,8 @@ class Pipeline:
             opinions = self._opinions(one) if whole else None
             digests.append(digest(one, know, begin, before, number, opinions, steps=whole))
             times += [frame.time for frame in one.frames]
+        if self.observe is not None:
+            self.observe.packet(passes, [(o.document, o.verdict) for one in digests for o in one.opinions])
         return packet(journey, digests, begin, passes[0].cause)
 
     @property

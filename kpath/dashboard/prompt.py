@@ -20,10 +20,10 @@ class Prompt(Input):
         super().__init__(id=id, compact=True, select_on_focus=False)
         self.asking = ""
 
-    def ask(self, what: str, value: str = "") -> None:
-        """Show it, with this to begin with."""
+    def ask(self, what: str, value: str = "", default: str = "") -> None:
+        """Show it, with this to begin with; ``default`` is what no answer means."""
         self.value = value
-        self.placeholder = _HINTS[what]
+        self.placeholder = f"{_HINTS[what]} (just enter: {default})" if default else _HINTS[what]
         self.asking = what
         self.add_class("on")
         self.focus()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kpath.capture.schema import Class
 from kpath.capture.tables import PlannedProbe
 from kpath.dashboard import signature
+from kpath.dashboard.frontier import Frontiers
 from kpath.dashboard.judge import Finding, JudgeMaker, Opinion
 from kpath.flow import BUILT_IN, Document, Graph, Kind
 from kpath.flow.unparser import cite
@@ -24,12 +25,16 @@ from kpath.trace.traversal import Traversal
 NEWEST_FIRST: tuple[str, ...] = tuple(reversed(BUILT_IN))
 
 
-def referee(probes: Iterable[PlannedProbe], documents: Iterable[Document | str] = NEWEST_FIRST) -> JudgeMaker:
+def referee(
+    probes: Iterable[PlannedProbe], documents: Iterable[Document | str] = NEWEST_FIRST, kernel: str = ""
+) -> JudgeMaker:
     """A maker of judges for a capture with these probes, for :func:`kpath.dashboard.app.run`.
+
+    ``kernel``: its release and build (:func:`kpath.model.view.build`), for evidence of what its compiler did.
 
     Raises UnknownDocumentError and FlowSyntaxError as :func:`kpath.flow.load` does.
     """
-    checker = Checker.for_stream(probes, documents)
+    checker = Checker.for_stream(probes, documents, kernel)
     return lambda assembler: Referee(checker, assembler)
 
 
@@ -42,6 +47,7 @@ class Referee:
         self._assembler = assembler
         self._graphs: dict[str, Graph] = {judge.document.name: judge.machine.graph for judge in checker.judges}
         self._cites: dict[tuple[str, int], Mapping[str, str]] = {}
+        self._frontiers = {judge.document.name: Frontiers(judge.machine) for judge in checker.judges}
 
     def judge(self, traversal: Traversal) -> list[Opinion]:
         """One for each document that covers the pass."""
@@ -53,6 +59,7 @@ class Referee:
     def _opinion(self, judgement: Judgement, frames: Sequence[Frame]) -> Opinion:
         evidence = judgement.evidence
         cites = self._lines(judgement)
+        nexts = self._nexts(judgement)
         wrong = judgement.findings if judgement.verdict is Verdict.DIVERGES else ()
         return Opinion(
             document=judgement.document,
@@ -61,6 +68,7 @@ class Referee:
             evolutions=tuple(_evolution(name, reason, frames) for name, reason in judgement.evolutions),
             reasons=tuple(map(printable, judgement.reasons)),
             cites={f.index: cites[_label(f)] for f in frames if _label(f) in cites},
+            nexts={f.index: nexts[_label(f)] for f in frames if _label(f) in nexts},
             witnessed=Counter((*evidence.witnessed, *evidence.implied)),
             passed=tuple(evidence.silent),
         )
@@ -72,9 +80,8 @@ class Referee:
         if known is None:
             nodes = self._graphs[judgement.document].nodes
             found: dict[str, list[str]] = {}
-            for id, function in sorted(judgement.evidence.targets):
+            for label, id in self._steps(judgement):
                 step = nodes[id].step
-                label = f"hook {step.name}" if step.kind is Kind.HOOK else function
                 line = cite(step.lines) or f":{step.at}"
                 if line not in found.setdefault(label, []):
                     found[label].append(line)
@@ -84,6 +91,22 @@ class Referee:
                 self._cites.clear()
             self._cites[key] = known
         return known
+
+
+    def _steps(self, judgement: Judgement) -> Iterator[tuple[str, str]]:
+        """The functions of the path, as ``_label`` names them, and the steps that they were."""
+        nodes = self._graphs[judgement.document].nodes
+        for id, function in sorted(judgement.evidence.targets):
+            step = nodes[id].step
+            yield f"hook {step.name}" if step.kind is Kind.HOOK else function, id
+
+    def _nexts(self, judgement: Judgement) -> Mapping[str, tuple[str, ...]]:
+        """For each function of the path what may come next."""
+        steps: dict[str, list[str]] = {}
+        for label, id in self._steps(judgement):
+            steps.setdefault(label, []).append(id)
+        frontiers = self._frontiers[judgement.document]
+        return {label: words for label, ids in steps.items() if (words := frontiers.after(ids))}
 
 
 def _label(frame: Frame) -> str:
@@ -104,6 +127,7 @@ def _finding(finding: verdict.Finding, frames: Sequence[Frame]) -> Finding:
         title=printable(f"{check}{message}"),
         frame=frames[finding.index].index if 0 <= finding.index < len(frames) else None,
         lines=tuple(map(printable, lines)),
+        expected=tuple(map(printable, finding.expected)),
     )
 
 

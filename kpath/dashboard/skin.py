@@ -7,7 +7,7 @@ from typing import Final
 from textual.binding import Binding
 from textual.theme import Theme
 
-from kpath.dashboard import theme
+from kpath.dashboard import theme, theme_light
 
 THEME: Final = Theme(
     name="kpath",
@@ -23,6 +23,20 @@ THEME: Final = Theme(
     dark=True,
 )
 
+LIGHT: Final = Theme(
+    name="kpath-light",
+    primary=theme_light.LIGHT[theme.SKY],
+    accent=theme_light.LIGHT[theme.ORANGE],
+    foreground=theme_light.LIGHT[theme.INK],
+    background=theme_light.PAPER,
+    surface=theme_light.PAPER,
+    panel=theme_light.BAND,
+    success=theme_light.LIGHT[theme.GREEN],
+    warning=theme_light.LIGHT[theme.YELLOW],
+    error=theme_light.LIGHT[theme.VERMILION],
+    dark=False,
+)
+
 CSS: Final = """
 Screen { background: $background; color: $foreground; overflow: hidden; }
 #status { height: 2; background: $panel; }
@@ -34,6 +48,7 @@ Screen { background: $background; color: $foreground; overflow: hidden; }
 #packet { height: 1; }
 .help #packet { display: none; }
 #inspector { height: 4; background: $panel; padding: 0 1; }
+.detail #inspector { height: 5; }
 .split #inspector, .high #inspector { height: 7; }
 .help #inspector { display: none; }
 #notice { display: none; height: auto; max-height: 2; }
@@ -70,5 +85,6 @@ KEYS: Final = (
     Binding("o", "sort", show=False),
     Binding("O", "turn", show=False),
     Binding("d", "document", show=False),
+    Binding("t", "light", show=False),
 )
 """None is shown by Textual; the last line of the screen and ``help.py`` tell them."""

@@ -13,6 +13,9 @@ from kpath.dashboard import theme, units
 from kpath.dashboard.snapshot import Omitted, Snapshot
 from kpath.report.words import printable
 
+Cost = Callable[[Snapshot], str]
+"""Asked when the screen is drawn, so it must answer at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class About:
@@ -26,11 +29,11 @@ class About:
     silent: int = 0
     """Planned functions that are not there, or cannot be probed."""
     filter: str = ""
-    cost: Callable[[], str] | None = None
+    cost: Cost | None = None
     """What the capture costs the kernel, in a few words, if somebody knows."""
 
     @classmethod
-    def of(cls, title: str, live: bool, header: Header | None, cost: Callable[[], str] | None = None) -> About:
+    def of(cls, title: str, live: bool, header: Header | None, cost: Cost | None = None) -> About:
         """From the header of the capture."""
         if header is None:
             return cls(printable(title), live, cost=cost)
@@ -81,13 +84,15 @@ def _first(about: About, snapshot: Snapshot, width: int, paused: bool) -> Text:
 def _second(about: About, snapshot: Snapshot, width: int, document: str) -> Text:
     text = Text(" ")
     live = about.live and not snapshot.state
+    narrow = width < 100
     for name, number, per_second in (
         ("packets", snapshot.packets, snapshot.packet_rate),
         ("events", snapshot.events, snapshot.event_rate),
     ):
         text.append(f"{name} ", theme.FAINT)
-        text.append(units.count(number), f"bold {theme.INK}")
-        text.append(f" {units.rate(per_second)}/s  " if live else "  ", theme.INK)
+        if not (live and narrow and name == "events"):  # their number says less than how many come
+            text.append(f"{units.count(number)} ", f"bold {theme.INK}")
+        text.append(f"{units.rate(per_second)}/s  " if live else " ", theme.INK)
     for name, number in (("lost", snapshot.lost), ("missed", snapshot.missed), ("tables full", snapshot.full)):
         if number or name != "tables full":
             text.append(f"{name} ", theme.FAINT)
@@ -97,9 +102,9 @@ def _second(about: About, snapshot: Snapshot, width: int, document: str) -> Text
         text.append(f"{theme.SYMBOLS[verdict]}{units.count(number)} ", theme.STYLES[verdict])
     right = Text()
     if snapshot.cpu is not None and about.live:
-        right.append("kpath ", theme.FAINT).append(f"{snapshot.cpu:.0%} cpu ", theme.INK)
-    if about.cost is not None:
-        right.append(printable(about.cost()) + " ", theme.FAINT)
+        right.append("" if narrow else "kpath ", theme.FAINT).append(f"{snapshot.cpu:.0%} cpu ", theme.INK)
+    if about.cost is not None and (cost := about.cost(snapshot)):
+        right.append("" if narrow else "probes ", theme.FAINT).append(f"{printable(cost)} ", theme.INK)
     return _right(text, right, width)
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import threading
     from wsgiref.simple_server import WSGIServer
 
+    from prometheus_client import Counter as _Counter
+
 MAX_PATHS = 200
 OTHER = "other"
 
@@ -49,6 +51,7 @@ class Metrics:
         self._max_paths = max_paths
         self._paths: set[str] = set()
         self._reasons: set[str] = set()
+        self._told: dict[_Counter, float] = {}
         self.registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -64,6 +67,12 @@ class Metrics:
             "traversals", "Passes of a packet through one namespace's stack.", "direction", "end", "reason"
         )
         self._taken = counter("paths", "Traversals by the way that they took, in its milestones.", "path")
+        self._unlooked = counter("journeys_only_counted", "Packets not looked at, as there were too many.")
+        self._verdicts = counter("verdicts", "Traversals by what a document says of them.", "document", "verdict")
+        self._cpu = counter("cpu_seconds", "CPU time of kpath itself.")
+        self._bpf = counter("bpf_seconds", "Run time of the BPF programs in the measured part of the time.")
+        self._bpf_runs = counter("bpf_runs", "Runs of the BPF programs in the measured part of the time.")
+        self._bpf_measured = counter("bpf_measured_seconds", "How long the BPF programs were measured.")
         self._latency = Histogram(
             "kpath_traversal_latency_seconds",
             "Time from a packet's first function in a traversal to its last.",
@@ -97,6 +106,23 @@ class Metrics:
                 self._incomplete.labels(traversal.direction).inc()
                 continue
             self._taken.labels(self._bounded(summary(traversal), self._paths, self._max_paths)).inc()
+
+    def skip(self) -> None:
+        """Count a packet that was not looked at."""
+        self._journeys.inc()
+        self._unlooked.inc()
+
+    def verdict(self, document: str, verdict: str) -> None:
+        """Count what a document says of one traversal."""
+        self._verdicts.labels(document, verdict).inc()
+
+    def cost(self, cpu: float, bpf: float, runs: int, measured: float) -> None:
+        """What kpath has cost so far: CPU seconds of its own; of the BPF programs seconds, runs, and how long (seconds)
+        they were measured. Totals, not what is new."""
+        totals = {self._cpu: cpu, self._bpf: bpf, self._bpf_runs: float(runs), self._bpf_measured: measured}
+        for counter, total in totals.items():
+            counter.inc(max(0.0, total - self._told.get(counter, 0.0)))
+            self._told[counter] = total
 
     @staticmethod
     def _bounded(value: str, known: set[str], most: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kpath.cli import export as command
+from kpath.cli import progress
 from kpath.cli.main import run
 from kpath.report.export.parquet import TABLES
 from tests.export.samples import capture, hostile
@@ -121,21 +121,17 @@ def test_a_missing_library_is_named(
     assert f"needs the Python module {library}: pip install 'kpath[export]'" in capsys.readouterr().err
 
 
-def test_a_bar_on_a_terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(command, "_LONG", 0)
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LONG", 0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     seen: list[int] = []
     from kpath.report.export.source import Source
 
-    with Source(PING) as source, command._progress(PING, source):
-        advance = source.on_progress
-        assert advance is not None
+    with Source(PING) as source, progress.reading(PING) as tell:
 
         def watched(position: int) -> None:
             seen.append(position)
-            advance(position)
+            tell(position, source.shown)
 
         source.on_progress = watched
         list(source.packets())
