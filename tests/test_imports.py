@@ -16,10 +16,11 @@ ALLOWED: dict[str, set[str]] = {
     "capture": {"kernel"},
     "trace": {"capture"},
     "model": {"trace", "capture", "flow"},
-    "report": {"model", "trace", "capture", "flow"},
+    "compare": {"model", "trace", "capture", "flow"},
+    "report": {"compare", "model", "trace", "capture", "flow"},
     "lab": {"capture", "kernel"},
     "dashboard": {"report", "model", "trace", "capture", "flow"},
-    "cli": {"dashboard", "report", "lab", "model", "trace", "capture", "kernel", "flow"},
+    "cli": {"dashboard", "report", "compare", "lab", "model", "trace", "capture", "kernel", "flow"},
 }
 
 NEEDS_LINUX = {"bcc", "pyroute2"}
@@ -74,7 +75,7 @@ def test_pure_packages_stay_pure() -> None:
             parts = name.split(".")
             if parts[0] in NEEDS_LINUX and package not in MAY_NEED_LINUX:
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
-            pure = package in {"trace", "model", "report", "dashboard"}
+            pure = package in {"trace", "model", "compare", "report", "dashboard"}
             if pure and parts[:2] == ["kpath", "capture"] and len(parts) > 2 and parts[2] not in PURE_CAPTURE:
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not wrong
