@@ -24,6 +24,7 @@ from kpath.capture.resolve import Probe, resolve
 from kpath.capture.ring import Events, PerfReader, RingReader
 from kpath.capture.schema import EVENT
 from kpath.kernel.btf import Btf
+from kpath.kernel.config import KernelConfig
 from kpath.kernel.probeable import Probeability, State, tracefs
 from kpath.kernel.symbols import Symbols
 
@@ -129,12 +130,16 @@ class Session:
             raise CaptureSetupError(f"kpath reads x86-64 stacks and registers; this machine is {platform.machine()}.")
         if os.geteuid() != 0:
             raise CaptureSetupError("probes need root: run kpath with sudo.")
+        if refusal := KernelConfig().refusal:
+            raise CaptureSetupError(refusal)
         tracing = attach.tracing_or_error(tracefs())
         # Importing BCC takes as long as reading the kernel's symbols: do both at once.
         importing = threading.Thread(target=_import_quietly, daemon=True)
         importing.start()
         self.btf = Btf.load()
         self.symbols = Symbols.load()
+        if not self.symbols.addresses("register_kprobe"):
+            raise CaptureSetupError("this kernel has no kprobes: boot one built with CONFIG_KPROBES=y.")
         offsets = defines(self.btf, self.symbols)
         ring = self._choose_buffer()
         importing.join()

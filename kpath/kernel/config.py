@@ -58,6 +58,15 @@ class KernelConfig:
         return None if number is None else bool(number)
 
     @property
+    def refusal(self) -> str:
+        """Why this kernel puts no probe anywhere at present, and what to do; empty if it does, for all that it says."""
+        if self.lockdown == "confidentiality":
+            return "the kernel is locked down and refuses probes: boot without lockdown=confidentiality."
+        if self.kprobes_enabled is False:
+            return "kprobes are switched off: echo 1 > /sys/kernel/debug/kprobes/enabled"
+        return ""
+
+    @property
     def kprobes_optimized(self) -> bool | None:
         """May the kernel turn breakpoints into jumps (cheaper probes)? None without kprobes."""
         number = self._number("proc/sys/debug/kprobes-optimization")

@@ -169,12 +169,9 @@ def _lockdown(env: Environment) -> Check:
 
 def _tracefs(env: Environment) -> Check:
     if env.tracefs is None:
-        return Check(
-            "tracefs",
-            None,
-            "not mounted: what cannot be probed shows only when attaching fails",
-            "mount -t tracefs tracefs /sys/kernel/tracing",
-        )
+        # Its directory is closed to others, so that only root can say that it is not there.
+        where = "not mounted" if env.root else "not to be seen without root"
+        return Check("tracefs", False if env.root else None, where, "mount -t tracefs tracefs /sys/kernel/tracing")
     if env.traceable is None:
         return Check("tracefs", None, f"{env.tracefs} lists no functions", "Run as root.")
     return Check("tracefs", True, f"{env.tracefs}: {env.traceable} functions can be traced")

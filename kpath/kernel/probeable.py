@@ -8,6 +8,7 @@ any out-of-line copy of a function declared ``inline``.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -180,7 +181,7 @@ def _no(name: str, state: State, reason: str, module: str | None = None) -> Func
 
 def tracefs() -> Path | None:
     """Where tracefs is mounted and readable, None if nowhere."""
-    return next((path for path in TRACEFS if (path / "available_filter_functions").exists()), None)
+    return next((path for path in TRACEFS if os.access(path / "available_filter_functions", os.R_OK)), None)
 
 
 def read_traceable(path: Path | None = None) -> frozenset[bytes] | None:

@@ -33,6 +33,17 @@ def test_reads_what_is_there(tmp_path: Path) -> None:
     assert config.options["CC"] == "gcc 12"
 
 
+def test_a_kernel_that_refuses_probes_says_why(tmp_path: Path) -> None:
+    assert KernelConfig(tmp_path).refusal == ""
+    write(tmp_path, "sys/kernel/debug/kprobes/enabled", "1\n")
+    write(tmp_path, "sys/kernel/security/lockdown", "none [integrity] confidentiality\n")
+    assert KernelConfig(tmp_path).refusal == ""
+    write(tmp_path, "sys/kernel/debug/kprobes/enabled", "0\n")
+    assert "switched off" in KernelConfig(tmp_path).refusal
+    write(tmp_path, "sys/kernel/security/lockdown", "none integrity [confidentiality]\n")
+    assert "boot without" in KernelConfig(tmp_path).refusal
+
+
 def test_the_packed_configuration_comes_first(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/config.gz").write_bytes(gzip.compress(b"CONFIG_KPROBES=y\n"))

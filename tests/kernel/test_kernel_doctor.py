@@ -43,6 +43,7 @@ def test_a_good_machine() -> None:
         ("kprobes", replace(GOOD, kprobes_enabled=False)),
         ("lockdown", replace(GOOD, lockdown="confidentiality")),
         ("ring buffer", replace(GOOD, features=frozenset({"register_kprobe"}))),
+        ("tracefs", replace(GOOD, tracefs=None, traceable=None)),
     ],
 )
 def test_what_prevents_a_capture_has_a_remedy(name: str, environment: Environment) -> None:
@@ -61,7 +62,6 @@ def test_what_prevents_a_capture_has_a_remedy(name: str, environment: Environmen
         ("kprobe.multi", replace(GOOD, features=None)),
         ("ring buffer", replace(GOOD, features=None)),
         ("kprobes", replace(GOOD, features=None)),
-        ("tracefs", replace(GOOD, tracefs=None, traceable=None)),
         ("tracefs", replace(GOOD, traceable=None)),
         ("kernel code", replace(GOOD, kcore_error="/proc/kcore: no.")),
     ],
