@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ import click
 
 if TYPE_CHECKING:  # rich and the documents take long to load, so only what runs loads them
     from kpath.flow.explain import Explanation
-    from kpath.flow.resolve import KernelView, Resolution
+    from kpath.flow.lineage import Entry
+    from kpath.flow.resolve import Resolution
 
 
 @click.command()
@@ -21,45 +21,36 @@ if TYPE_CHECKING:  # rich and the documents take long to load, so only what runs
 def explain(function: str, capture: str | None, as_json: bool) -> None:
     """Say where the documents name FUNCTION, what it does, and what became of it.
 
-    Exit status 2 if no document names it.
+    Exit status 2 if no document names it, or the capture cannot be read.
     """
     from kpath.flow.errors import LineageError
     from kpath.flow.explain import explain as explained
-    from kpath.flow.resolve import resolve
 
     try:
         found = explained(function)
     except LineageError as error:
         click.echo(f"kpath explain: {error}", err=True)
         sys.exit(2)
-    kernel, where = _kernel(capture)
-    resolution = resolve(found.entry, kernel) if kernel is not None else None
+    resolution, where = _resolution(found.entry, capture)
     if as_json:
         click.echo(json.dumps(_as_data(found, resolution), indent=2, ensure_ascii=False))
     else:
         _print(found, resolution, where)
 
 
-def _kernel(capture: str | None) -> tuple[KernelView | None, str]:
-    """What the function is to be looked up in, and its name for people."""
-    from kpath.flow.resolve import Symbols
+def _resolution(entry: Entry, capture: str | None) -> tuple[Resolution | None, str]:
+    """How the function is seen, and on which kernel; without a kernel, why it cannot be said."""
+    from kpath.flow.resolve import Symbols, resolve
 
     if capture is not None:
-        return _plan_of(capture)
+        from kpath.model.view import CaptureView
+
+        view = CaptureView.of_file(capture)
+        return view.resolve(entry), f"in {capture} (kernel {view.kernel.partition(' ')[0]})"
     try:
-        return Symbols.of_kallsyms(), "on this kernel"
+        return resolve(entry, Symbols.of_kallsyms()), "on this kernel"
     except OSError:
         return None, "there is no /proc/kallsyms here, so how this kernel has it cannot be said"
-
-
-def _plan_of(capture: str) -> tuple[KernelView | None, str]:
-    """The probe plan of a capture; reading captures is another package's business, and it may not be there."""
-    try:
-        module = importlib.import_module("kpath.capture.view")
-    except ImportError as error:
-        raise click.ClickException("this kpath cannot read the probe plan of a capture") from error
-    view: KernelView = module.kernel_view(capture)
-    return view, f"in {capture}"
 
 
 def _as_data(found: Explanation, resolution: Resolution | None) -> dict[str, Any]:
