@@ -17,12 +17,12 @@ SCENARIOS ?=
 ARGS ?=
 
 # BCC's Python module is Debian's; QEMU, kmod and busybox-static boot guests; nftables and the others are used in them;
-# gcc and zstd are second opinions in tests (a filter's C text, a capture's container).
+# gcc and zstd are second opinions in tests (a filter's C text, a capture's container); a PNG needs a font.
 PACKAGES := python3-bpfcc python3-venv qemu-system-x86 kmod busybox-static iproute2 iputils-ping libpcap0.8 procps \
-	nftables gcc libc6-dev zstd
+	nftables gcc libc6-dev zstd fonts-dejavu-core
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages lint test matrix captures demo clean
+.PHONY: help setup packages lint test matrix captures docs man demo clean
 
 help: ## Show this
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -59,6 +59,15 @@ matrix: lint ## The same in guests of four kernels (MATRIX=5.10,6.1,6.12,7.3)
 
 captures: setup ## Record the lab's scenarios anew, on four kernels (KERNELS=6.12 SCENARIOS='ping vlan': these on that)
 	$(BIN)/python -m tests.guest.record_captures $(foreach kernel,$(subst $(comma), ,$(RECORDED)),-k $(kernel)) $(SCENARIOS)
+
+docs: setup ## Write docs/commands.md and docs/events.md from the code
+	$(BIN)/python -m kpath.cli.reference
+
+# lowdown is a small Markdown translator; make setup does not install what only this needs.
+man: docs ## Make the manual page, build/kpath.1, from docs/commands.md (needs the package lowdown)
+	@mkdir -p build
+	@command -v lowdown >/dev/null || { echo "Install lowdown first: apt install lowdown" >&2; exit 1; }
+	lowdown -s -Tman -M title=KPATH -M section=1 -M source=kpath -o build/kpath.1 docs/commands.md
 
 demo: setup ## Watch packets take their path, here or in a guest (DEMO_KERNEL=6.12)
 	@if [ "$$(id -u)" = 0 ] && [ -e /sys/kernel/tracing/available_filter_functions ]; then \
