@@ -20,6 +20,9 @@ DEPTH = 7
 POINTERS = {
     # net/core/sock.c:release_sock: sk->sk_prot->release_cb(sk)
     "release_sock": ("tcp_release_cb",),
+    # net/ipv4/tcp_output.c:__tcp_retransmit_skb: icsk_af_ops->rebuild_header(sk); compiled into its caller by some.
+    "__tcp_retransmit_skb": ("inet_sk_rebuild_header",),
+    "tcp_retransmit_skb": ("inet_sk_rebuild_header",),
 }
 """What a function calls through a pointer, where that has to be known."""
 

@@ -15,7 +15,7 @@ QUIET = [s.name for s in SCENARIOS.values() if not s.busy]
 @pytest.mark.parametrize("name", QUIET)
 def test_journeys_are_whole(recorded: Recorded, name: str) -> None:
     take = recorded.take(name)
-    assert not take.losses
+    assert not take.losses, f"events are missing each time that this is played: {take.losses}"
     seen = recorded.journeys(take)
     whole(seen)
     CHECKS.get(name, whole)(seen)
@@ -28,7 +28,7 @@ def test_many_packets_at_once(recorded: Recorded, name: str) -> None:
     An interrupt in the middle of a BPF program can keep a probe from running; the kernel counts that, and kpath tells.
     """
     take = recorded.take(name)
-    assert not any(loss.lost or loss.tables for loss in take.losses)
+    assert not any(loss.lost or loss.tables for loss in take.losses), take.losses
     seen = recorded.journeys(take)
     if not take.losses:
         whole(seen)
