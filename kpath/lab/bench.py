@@ -89,8 +89,19 @@ def _terminable() -> Iterator[Callable[[], contextlib.AbstractContextManager[Non
 
 @contextlib.contextmanager
 def _shielded() -> Iterator[None]:
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    # Not a mask of blocked signals, which holds for one thread only: another would take them.
+    came: list[int] = []
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def remember(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+
+    for number in before:
+        signal.signal(number, remember)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(came):
+            signal.raise_signal(number)
