@@ -36,6 +36,9 @@ PLAYS = 4
 RING = 64 << 20
 """Bytes: nobody reads while a scenario is played, so all of it must fit."""
 
+NOTES = "again.txt"
+"""What was played again, and why, below ``$KPATH_OUT``."""
+
 REPEATS = "__tcp_retransmit_skb"
 """TCP sends a segment again (net/ipv4/tcp_output.c)."""
 
@@ -112,13 +115,15 @@ class Player:
 def note(what: str) -> None:
     """For the record, where the guest's output goes."""
     if "KPATH_OUT" in os.environ:
-        with Path(os.environ["KPATH_OUT"], "again.txt").open("a") as log:
+        with Path(os.environ["KPATH_OUT"], NOTES).open("a") as log:
             log.write(what + "\n")
 
 
 @pytest.fixture(scope="session")
 def recorded() -> Iterator[Recorded]:
     """All scenarios, as kpath saw them."""
+    if "KPATH_OUT" in os.environ:
+        Path(os.environ["KPATH_OUT"], NOTES).unlink(missing_ok=True)
     with Tracing(Options(sizes=Sizes(ring_bytes=RING))) as trace:
         session = trace.session
         player = Player(trace)

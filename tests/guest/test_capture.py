@@ -155,9 +155,9 @@ def test_functions_of_a_module_loaded_later_are_probed(session: Session) -> None
 
 
 def test_detaching_is_quick_and_complete(session: Session, routed: Routed) -> None:
-    # The kernel waits for all CPUs at each event that it closes: one for a program, not one for a function.
+    # The kernel waits for all CPUs at each event that it closes: one or two for a program, not one for a function.
     events = {line.split()[0].partition(":")[2] for line in traces() if "kpath_" in line}
-    assert len(events) <= len({p.program for p in session.probes if p.program})
+    assert 4 * len(events) < sum(bool(p.program) for p in session.probes)
     session.detach()
     assert until(lambda: (session.poll(), session.settled())[1])
     sent = session.totals().sent
