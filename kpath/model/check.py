@@ -9,6 +9,7 @@ from kpath.capture.tables import Header, Loss, PlannedProbe
 from kpath.flow import BUILT_IN, Became, Document, Lineage, citation, load
 from kpath.model import decisions, invariants
 from kpath.model.automaton import ANY, Machine, Reading
+from kpath.model.elsewhere import concerning
 from kpath.model.explain import Explainer, cite, title
 from kpath.model.scope import Reason, Scope, Standing
 from kpath.model.seen import Seen, Tree, observe
@@ -215,7 +216,12 @@ class Checker:
         judgements = self.judge_tree(observe(traversal, knowledge), explain=not lost)
         if not lost and not traversal.partial:
             return list(judgements)
-        return [weaken(judgement, traversal.partial, lost) for judgement in judgements]
+        # What diverges may do so because of a loss that nobody can place; so only what conforms is spared.
+        near = concerning(lost, traversal)
+        return [
+            weaken(judgement, traversal.partial, near if judgement.verdict is Verdict.CONFORMS else lost)
+            for judgement in judgements
+        ]
 
     def judge_tree(self, tree: Tree, explain: bool = True) -> tuple[Judgement, ...]:
         """The same for a tree of facts, were nothing lost."""
