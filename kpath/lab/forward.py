@@ -9,7 +9,7 @@ from kpath.lab.declare import Steps, expect, scenario
 from kpath.lab.topology import Routed, routed
 
 
-@scenario("options", routed)
+@scenario("options", routed, exercises={"linux-6": ("ip_forward_options",)})
 def options(n: Routed) -> Steps:
     """A datagram with an IP option (record route) through the router."""
     record_route = bytes([7, 11, 4]) + bytes(8) + b"\0"
@@ -22,7 +22,7 @@ def options(n: Routed) -> Steps:
         yield
 
 
-@scenario("ttl-expired", routed)
+@scenario("ttl-expired", routed, exercises={"linux-6": ("ip_forward", "icmp_send")})
 def ttl_expired(n: Routed) -> Steps:
     """A datagram whose time to live ends at the router."""
     yield
@@ -30,7 +30,7 @@ def ttl_expired(n: Routed) -> Steps:
     yield
 
 
-@scenario("pmtu", routed)
+@scenario("pmtu", routed, exercises={"linux-6": ("ip_forward", "icmp_send")})
 def pmtu(n: Routed) -> Steps:
     """A datagram that must not be fragmented and is too big for the router's next link."""
     n.router.ip("link set rb mtu 1000")
@@ -41,7 +41,7 @@ def pmtu(n: Routed) -> Steps:
     n.near.ip("route flush cache")
 
 
-@scenario("no-route", routed)
+@scenario("no-route", routed, exercises={"linux-6": ("ip_error", "icmp_send")})
 def no_route(n: Routed) -> Steps:
     """A datagram for a network that the router does not know."""
     yield
@@ -49,7 +49,7 @@ def no_route(n: Routed) -> Steps:
     yield
 
 
-@scenario("blackhole", routed)
+@scenario("blackhole", routed, exercises={"linux-6": ("ip_error",)})
 def blackhole(n: Routed) -> Steps:
     """A datagram that the router's routing table throws away."""
     n.router.ip("route add blackhole 10.78.0.0/24")
@@ -59,7 +59,7 @@ def blackhole(n: Routed) -> Steps:
     n.router.ip("route del blackhole 10.78.0.0/24")
 
 
-@scenario("prohibit", routed)
+@scenario("prohibit", routed, exercises={"linux-6": ("ip_error", "icmp_send")})
 def prohibit(n: Routed) -> Steps:
     """A datagram that the router's routing table forbids."""
     n.router.ip("route add prohibit 10.79.0.0/24")
@@ -69,7 +69,7 @@ def prohibit(n: Routed) -> Steps:
     n.router.ip("route del prohibit 10.79.0.0/24")
 
 
-@scenario("not-forwarding", routed)
+@scenario("not-forwarding", routed, exercises={"linux-6": ("ip_error",)})
 def not_forwarding(n: Routed) -> Steps:
     """A datagram for another host at one that does not forward."""
     n.router.sysctl(ipv4__ip_forward=0)
@@ -79,7 +79,7 @@ def not_forwarding(n: Routed) -> Steps:
     n.router.sysctl(ipv4__ip_forward=1)
 
 
-@scenario("redirect", routed)
+@scenario("redirect", routed, exercises={"linux-6": ("ip_rt_send_redirect",)})
 def redirect(n: Routed) -> Steps:
     """The router sends a datagram back where it came from, and tells the sender of the better way."""
     n.router.ip("route add 10.80.0.0/24 via 10.1.0.1")

@@ -28,7 +28,10 @@ def _no_xfrm(*hosts: Netns) -> None:
         host.ip("xfrm policy flush", "xfrm state flush")
 
 
-@scenario("esp-tunnel", routed, needs=(ESP, XFRM))
+@scenario(
+    "esp-tunnel", routed, needs=(ESP, XFRM),
+    exercises={"linux-6": ("xfrm4_route_forward", "xfrm4_output", "xfrm_output", "xfrm4_rcv", "gro_cells_receive")},
+)  # fmt: skip
 def esp_tunnel(n: Routed) -> Steps:
     """ping through a tunnel between the router and the far host."""
     inner, near, ends = "10.9.0.0/24", "10.1.0.0/24", ("10.2.0.2", "10.2.0.1")
@@ -55,7 +58,10 @@ def esp_tunnel(n: Routed) -> Steps:
     n.far.ip("addr del 10.9.0.1/32 dev lo")
 
 
-@scenario("esp-transport", routed, needs=(ESP, XFRM))
+@scenario(
+    "esp-transport", routed, needs=(ESP, XFRM),
+    exercises={"linux-6": ("xfrm4_output", "xfrm4_rcv", "xfrm4_transport_finish")},
+)  # fmt: skip
 def esp_transport(n: Routed) -> Steps:
     """A datagram and a TCP connection in transport mode from host to host."""
     states = _states((n.NEAR, n.FAR, 0x300), (n.FAR, n.NEAR, 0x400), mode="transport")
@@ -72,7 +78,7 @@ def esp_transport(n: Routed) -> Steps:
     _no_xfrm(n.near, n.far)
 
 
-@scenario("xfrm-block", routed, needs=(XFRM,))
+@scenario("xfrm-block", routed, needs=(XFRM,), exercises={"linux-6": ("__xfrm_policy_check",)})
 def xfrm_block(n: Routed) -> Steps:
     """A policy of the router forbids a datagram."""
     n.router.ip(f"xfrm policy add src {n.NEAR} dst {n.FAR} dir fwd action block")

@@ -21,7 +21,7 @@ def datagram(source: str, to: str, data: bytes, port: int = 9) -> bytes:
     return head[:10] + struct.pack("!H", traffic.checksum(head)) + head[12:] + udp
 
 
-@scenario("udp-cork", routed)
+@scenario("udp-cork", routed, exercises={"linux-6": ("udp_push_pending_frames", "ip_finish_skb")})
 def udp_cork(n: Routed) -> Steps:
     """Two writes that a corked socket makes one datagram of."""
     udp_cork_option = 1
@@ -37,7 +37,13 @@ def udp_cork(n: Routed) -> Steps:
         yield
 
 
-@scenario("tcp", routed)
+@scenario(
+    "tcp", routed,
+    exercises={"linux-6": (
+        "tcp_v4_connect", "tcp_v4_conn_request", "ip_build_and_send_pkt", "tcp_sendmsg", "tcp_rcv_established",
+        "tcp_send_fin",
+    )},
+)  # fmt: skip
 def tcp(n: Routed) -> Steps:
     """A TCP connection with a little data in each direction."""
     yield
@@ -45,7 +51,7 @@ def tcp(n: Routed) -> Steps:
     yield
 
 
-@scenario("tcp-bulk", routed)
+@scenario("tcp-bulk", routed, exercises={"linux-6": ("tcp_push_one", "tcp_write_xmit")})
 def tcp_bulk(n: Routed) -> Steps:
     """A TCP connection with enough data for segmentation offload."""
     yield
@@ -53,7 +59,7 @@ def tcp_bulk(n: Routed) -> Steps:
     yield
 
 
-@scenario("tcp-retransmit", routed)
+@scenario("tcp-retransmit", routed, exercises={"linux-6": ("__tcp_retransmit_skb",)})
 def tcp_retransmit(n: Routed) -> Steps:
     """A segment is lost in the router, and sent again by the timer."""
     with n.far.socket(socket.SOCK_STREAM) as listener, n.near.socket(socket.SOCK_STREAM) as client:
@@ -73,7 +79,7 @@ def tcp_retransmit(n: Routed) -> Steps:
             yield
 
 
-@scenario("multicast", routed)
+@scenario("multicast", routed, exercises={"linux-6": ("ip_mc_output", "igmpv3_sendpack")})
 def multicast(n: Routed) -> Steps:
     """A socket joins a group (IGMP), and another sends to it: out of the device, and back to this host."""
     group = "239.1.2.3"
