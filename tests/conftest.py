@@ -5,6 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A test must not fail for what it was dealt or how slow the machine is: examples are the same each time. To look for
+# more: pytest --hypothesis-profile explore.
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("same")
 
 pytest_plugins = ["kpath.guest.pytest_plugin"]
 

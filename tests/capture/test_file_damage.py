@@ -37,6 +37,8 @@ from tests.capture.capture_samples import (
     write_sample,
 )
 
+UNHURRIED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
+
 FIELDS = [(n, EVENT[n].str) for n in EVENT.names or ()]
 
 
@@ -175,7 +177,7 @@ def _file_with(fields: list[tuple[str, str]], version: int, events: np.ndarray[A
     )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=UNHURRIED)
 @given(data=st.data())
 def test_an_older_schema_reads_field_by_field(tmp_path: Path, data: st.DataObject) -> None:
     optional = [f for f in FIELDS if f[0] not in ("time", "kind")]
@@ -337,7 +339,7 @@ def _either(path: Path, salvage: bool) -> None:
         assert "\n" not in message and str(path) in message
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=UNHURRIED)
 @given(
     raw=st.binary(max_size=300), after=st.sampled_from(["nothing", "prefix", "header"]), salvage=st.booleans()
 )
@@ -385,7 +387,7 @@ _KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=UNHURRIED)
 @given(
     kind=_KINDS,
     meta=st.dictionaries(_KEYS, _MSGPACK).map(pack) | st.binary(max_size=40),
