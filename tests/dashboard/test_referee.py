@@ -42,11 +42,11 @@ def test_a_conforming_recording_has_verdicts_citations_and_no_divergence() -> No
 
 
 def test_a_loss_makes_it_inconclusive() -> None:
-    whole = Loss(0, (1 << 63) - 1, {0: 1})
+    whole = Loss(0, (1 << 63) - 1, dict.fromkeys(range(4), 1))
     snapshot = judged("ping", whole)
     assert snapshot.verdicts["linux-6"] == {"inconclusive": snapshot.passes}
     assert not [row for row in snapshot.findings if row.divergence]
-    assert "1 events were lost on CPU 0" in snapshot.recent[0].passes[0].opinions[0].reasons
+    assert "4 events were lost on CPU 0, 1, 2, 3" in snapshot.recent[0].passes[0].opinions[0].reasons
 
 
 def test_a_path_that_no_document_draws_is_pointed_at() -> None:

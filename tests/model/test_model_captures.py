@@ -91,10 +91,10 @@ def test_what_was_lost_makes_a_path_inconclusive_never_divergent() -> None:
     file = named("ping")[0]
     checker = Checker.for_stream(probes(file), ["linux-6"])
     for one in passes(file):
-        loss = Loss(0, 1 << 62, {0: 3})
+        loss = Loss(0, 1 << 62, {int(frame.event.cpu): 3 for frame in one.traversal.frames})
         (judgement,) = checker.judge(one.traversal, one.assembler.knowledge, [loss])
         assert judgement.verdict is Verdict.INCONCLUSIVE
-        assert "3 events were lost on CPU 0" in judgement.reasons
+        assert any("events were lost on CPU" in reason for reason in judgement.reasons)
 
 
 def test_a_path_is_judged_once() -> None:
