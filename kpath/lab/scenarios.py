@@ -50,7 +50,7 @@ def load_modules() -> None:
 def wanted(names: Sequence[str]) -> list[Scenario]:
     """The scenarios of these names, or of these themes; without names all that can be recorded.
 
-    Raises UnknownScenarioError.
+    A theme that has the name of a scenario, too, is told from it by a slash: "fragments/". Raises UnknownScenarioError.
     """
     if not names:
         return [scenario for scenario in SCENARIOS.values() if not scenario.busy]
@@ -58,8 +58,8 @@ def wanted(names: Sequence[str]) -> list[Scenario]:
     for name in names:
         if name in SCENARIOS:
             chosen[name] = SCENARIOS[name]
-        elif name in THEMES:
-            chosen |= {s.name: s for s in SCENARIOS.values() if s.theme == name and not s.busy}
+        elif (theme := name.removesuffix("/")) in THEMES:
+            chosen |= {s.name: s for s in SCENARIOS.values() if s.theme == theme and not s.busy}
         else:
             near = difflib.get_close_matches(name, [*SCENARIOS, *THEMES], 3)
             hint = f"did you mean {' or '.join(near)}?" if near else "kpath lab list names them."

@@ -108,6 +108,8 @@ def test_names_and_themes() -> None:
     assert {s.theme for s in wanted(["netfilter"])} == {"netfilter"}
     assert {s.theme for s in wanted([])} <= set(THEMES) and not any(s.busy for s in wanted([]))
     assert [s.name for s in wanted(["two-cpus"])] == ["two-cpus"], "by its name, a busy one too"
+    assert [s.name for s in wanted(["fragments"])] == ["fragments"]
+    assert "fragments-router" in {s.name for s in wanted(["fragments/"])}
 
 
 def test_a_name_that_is_not_there() -> None:

@@ -56,6 +56,11 @@ class Seen:
             if (h := j.header) and not h.arp_op and h.proto == protocol and want in (0, h.saddr)
         ]  # fmt: skip
 
+    def amount(self, number: int) -> None:
+        """There were so many journeys, and no other."""
+        told = [f"{j.number}: {_words(j)} {self.ways(j)}" for j in self.journeys]
+        assert len(told) == number, f"{len(told)} journeys instead of {number}:\n" + "\n".join(told)
+
     def arp(self, operation: int) -> list[Journey]:
         """ARP requests (1) or replies (2)."""
         return [j for j in self.journeys if (h := j.header) and h.arp_op == operation]
@@ -80,6 +85,14 @@ class Seen:
     def ways(self, journey: Journey) -> list[Way]:
         """All its traversals, each in a line."""
         return [self.way(t) for t in self.traversals(journey)]
+
+
+def _words(journey: Journey) -> str:
+    if journey.header is None:
+        return "no header"
+    h = journey.header
+    ends = " → ".join(socket.inet_ntoa(a.to_bytes(4)) for a in (h.saddr, h.daddr))
+    return f"ARP {h.arp_op} {ends}" if h.arp_op else f"protocol {h.proto} {ends}"
 
 
 def names(traversal: Traversal) -> list[str]:

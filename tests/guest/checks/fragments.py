@@ -17,7 +17,7 @@ def fragments(seen: Seen) -> None:
     """One journey: sent in three parts, each forwarded, put together at the end."""
     journey = seen.one(UDP)
     ways = seen.ways(journey)
-    assert len(seen.journeys) == 1
+    seen.amount(1)
     assert ways.count(OUT) == 1 and ways.count(OVER) == 3 and len(ways) == 7
     ends = sorted(t.end.how for t in seen.traversals(journey) if t.direction == "receive")
     assert ends == ["delivered", "merged", "merged"]

@@ -24,7 +24,8 @@ def ping_cold(seen: Seen) -> None:
     assert [w[:4] for w in seen.ways(request)] == [w[:4] for w in (OUT, OVER, IN)]
     to_and_fro(seen, ICMP, request, reply)
     asked, answered = seen.arp(1), seen.arp(2)
-    assert len(asked) == len(answered) == 2 and len(seen.journeys) == 6
+    seen.amount(6)
+    assert len(asked) == len(answered) == 2
     for question, answer in zip(asked, answered, strict=True):
         assert seen.traversals(question)[0].cause is request
         assert seen.traversals(answer)[0].cause is question

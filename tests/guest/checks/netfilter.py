@@ -39,7 +39,8 @@ def nft_accept(seen: Seen) -> None:
 def _dropped_by_hook(seen: Seen, hook: int, where: int) -> None:
     journey = seen.one(UDP)
     dropped = seen.traversals(journey)[where]
-    assert len(seen.journeys) == 1 and dropped.end.how == "dropped"
+    seen.amount(1)
+    assert dropped.end.how == "dropped"
     reason(seen, dropped, "NETFILTER_DROP")
     last, verdict = hooks(dropped)[-1]
     assert last == hook and verdict is not None and verdict < 0

@@ -29,7 +29,7 @@ from tests.guest.checks.base import (
 @check("ping", "ping-socket")
 def ping(seen: Seen) -> None:
     """One journey there, one back, and nothing else."""
-    assert len(seen.journeys) == 2
+    seen.amount(2)
     to_and_fro(seen, ICMP, seen.one(ICMP, NEAR), seen.one(ICMP, FAR))
 
 
@@ -37,7 +37,8 @@ def ping(seen: Seen) -> None:
 def udp_open(seen: Seen) -> None:
     """One journey, to the socket."""
     journey = seen.one(UDP)
-    assert seen.ways(journey) == [OUT, OVER, IN] and len(seen.journeys) == 1
+    seen.amount(1)
+    assert seen.ways(journey) == [OUT, OVER, IN]
     sent, over, got = seen.traversals(journey)
     in_order(names(sent), "udp_send_skb", "ip_send_skb", "ip_output", "ip_finish_output2", "dev_hard_start_xmit")
     # A corked datagram goes when the cork is taken out, by a socket option.
@@ -51,7 +52,8 @@ def udp_open(seen: Seen) -> None:
 def udp_closed(seen: Seen) -> None:
     """Dropped for want of a socket, and answered."""
     journey, answer = seen.one(UDP), seen.one(ICMP)
-    assert seen.ways(journey) == [OUT, OVER, LOST_IN] and len(seen.journeys) == 2
+    seen.amount(2)
+    assert seen.ways(journey) == [OUT, OVER, LOST_IN]
     reason(seen, seen.traversals(journey)[2], "NO_SOCKET")
     assert "__icmp_send" in names(seen.traversals(journey)[2])
     assert seen.ways(answer) == [OUT_BACK, OVER_BACK, IN_BACK]
