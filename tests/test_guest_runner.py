@@ -8,6 +8,7 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,35 @@ output("a\\n"); output("b"); status("exit 7\\n")
         assert done.stdout == "it's\n$HOME\na b\n"
         assert b"export WHAT='x y'\n" in files["command"]
         assert b"KPATH_TMPFS=''\n" in files["env"] or not tmp_path.is_relative_to("/tmp")
+
+
+def test_what_was_started_goes_when_its_starter_is_killed() -> None:
+    program = """
+import subprocess, time
+from kpath.guest.machine import gone_with_us
+print(subprocess.Popen(gone_with_us(["sleep", "3600"], "TERM")).pid, flush=True)
+time.sleep(3600)
+"""
+
+    def state(pid: int) -> str:
+        try:
+            name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")
+        except FileNotFoundError:
+            return "gone"
+        return "gone" if rest.startswith("Z") else name
+
+    def wait_for(pid: int, wanted: str) -> None:
+        deadline = time.monotonic() + 120
+        while state(pid) != wanted:
+            assert time.monotonic() < deadline, f"{state(pid)}, not {wanted}"
+            time.sleep(0.02)
+
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        wait_for(pid, "sleep")
+        starter.kill()
+    wait_for(pid, "gone")
 
 
 @pytest.mark.parametrize(

@@ -189,9 +189,13 @@ def arguments_for(
         arguments += NICS
     if options.icount:
         arguments += ["-icount", "shift=0,sleep=off"]
-    # If this process is killed, the guest must not stay behind.
+    return gone_with_us(arguments, "KILL")
+
+
+def gone_with_us(arguments: list[str], signal: str) -> list[str]:
+    """The command line of a program that gets this signal when this process is gone, however that came about."""
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", "--", *arguments] if setpriv else arguments
+    return [setpriv, "--pdeathsig", signal, "--", *arguments] if setpriv else arguments
 
 
 def escaped(path: Path) -> str:

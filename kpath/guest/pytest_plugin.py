@@ -19,6 +19,8 @@ from typing import Any, TextIO
 
 import pytest
 
+from kpath.guest.machine import gone_with_us
+
 REPORTS = "KPATH_GUEST_REPORTS"
 """Names the file into which pytest writes its reports, in the guest."""
 
@@ -194,7 +196,11 @@ class GuestRun:
         ]  # fmt: skip
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0
+                gone_with_us(command, "TERM"),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,
             )
 
     def reports(self, item: GuestItem) -> Iterator[pytest.TestReport]:
