@@ -40,9 +40,15 @@ class KernelConfig:
 
     @property
     def lockdown(self) -> str | None:
-        """``none``, ``integrity`` or ``confidentiality``; None where the kernel has no lockdown."""
+        """``none``, ``integrity`` or ``confidentiality``; None where the kernel has no lockdown.
+
+        Where securityfs is not mounted, it is what the kernel was booted with.
+        """
         text = self._text("sys/kernel/security/lockdown")
-        if text is None or "[" not in text:
+        if text is None:
+            words = (self._text("proc/cmdline") or "").split()
+            return next((w.removeprefix("lockdown=") for w in words if w.startswith("lockdown=")), None)
+        if "[" not in text:
             return None
         return text.partition("[")[2].partition("]")[0]
 

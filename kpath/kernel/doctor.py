@@ -170,7 +170,7 @@ def _lockdown(env: Environment) -> Check:
 def _tracefs(env: Environment) -> Check:
     if env.tracefs is None:
         # Its directory is closed to others, so that only root can say that it is not there.
-        where = "not mounted" if env.root else "not to be seen without root"
+        where = "not mounted, or not readable" if env.root else "not to be seen without root"
         return Check("tracefs", False if env.root else None, where, "mount -t tracefs tracefs /sys/kernel/tracing")
     if env.traceable is None:
         return Check("tracefs", None, f"{env.tracefs} lists no functions", "Run as root.")

@@ -44,6 +44,13 @@ def test_a_kernel_that_refuses_probes_says_why(tmp_path: Path) -> None:
     assert "boot without" in KernelConfig(tmp_path).refusal
 
 
+def test_without_securityfs_the_command_line_tells_of_lockdown(tmp_path: Path) -> None:
+    write(tmp_path, "proc/cmdline", "console=ttyS0 lockdown=confidentiality quiet\n")
+    assert KernelConfig(tmp_path).lockdown == "confidentiality"
+    write(tmp_path, "sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
+    assert KernelConfig(tmp_path).lockdown == "none"
+
+
 def test_the_packed_configuration_comes_first(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/config.gz").write_bytes(gzip.compress(b"CONFIG_KPROBES=y\n"))
