@@ -8,7 +8,7 @@ class LabError(Exception):
 
 
 class UnknownScenarioError(LabError, LookupError):
-    """There is no scenario of this name."""
+    """There is no scenario, theme or namespace of this name."""
 
 
 class LabSetupError(LabError):

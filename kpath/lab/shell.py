@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from kpath.lab.declare import Network, Scenario, Steps
-from kpath.lab.errors import LabError, LabSetupError
+from kpath.lab.errors import LabError, UnknownScenarioError
 from kpath.lab.netns import Netns, run
 
 _HEARTBEAT = 0.2
@@ -38,7 +38,7 @@ class Player:
             next(self._steps)
 
     def play(self) -> None:
-        """The traffic, and what follows it; then all is prepared again. TrafficError, LabSetupError or OSError."""
+        """The traffic, and what follows it; then all is prepared again. LabError or OSError."""
         self.prepare()
         steps, self._steps = self._steps, None
         assert steps is not None
@@ -67,12 +67,12 @@ def addresses(netns: Netns) -> list[str]:
 
 
 def find(network: Network, name: str) -> Netns:
-    """A namespace by its name, with or without prefix; the first for no name. LabSetupError if there is none."""
+    """A namespace by its name, with or without prefix; the first for no name. UnknownScenarioError if there is none."""
     for netns in network.all:
         if name in ("", netns.name, netns.name.partition("-")[2]):
             return netns
     there = ", ".join(netns.name for netns in network.all)
-    raise LabSetupError(f"this network has no namespace {name!r}. It has {there}.")
+    raise UnknownScenarioError(f"this network has no namespace {name!r}. It has {there}.")
 
 
 def enter(netns: Netns, player: Player) -> int:
