@@ -14,7 +14,7 @@ from kpath.cli.progress import reading
 if TYPE_CHECKING:
     from kpath.report.export.source import Source
 
-FORMATS = ("perfetto", "pcapng", "parquet", "html", "svg")
+FORMATS = ("perfetto", "pcapng", "parquet", "html", "svg", "png")
 _SUFFIXES = {".json": "perfetto", ".htm": "html"} | {f".{name}": name for name in FORMATS if name != "perfetto"}
 
 _USAGE, _ENVIRONMENT = 2, 3
@@ -35,7 +35,7 @@ class _Unable(_Refused):
     exit_code = _ENVIRONMENT
 
 
-@click.command(short_help="Convert a recording: Perfetto, pcapng, Parquet, HTML, SVG.")
+@click.command(short_help="Convert a recording: Perfetto, pcapng, Parquet, HTML, SVG, PNG.")
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--to", "form", type=click.Choice(FORMATS), help="The format; by default what OUT's suffix says.")
 @click.option("-o", "--output", "out", required=True, metavar="OUT", type=click.Path(allow_dash=True),
@@ -52,7 +52,7 @@ def export(file: str, form: str | None, out: str, journeys: tuple[int, ...], arp
       pcapng    packet headers for Wireshark and tshark, at each device, with comments
       parquet   tables of events, frames, traversals, losses for DuckDB, Spark, pandas
       html      one page for people: paths, latencies, drops, losses
-      svg       the tree of one packet as a picture
+      svg, png  the tree of one packet as a picture
 
     \b
     Examples:
@@ -81,7 +81,7 @@ def _export(file: str, form: str, out: str, journeys: tuple[int, ...], arp: bool
             with reading(file) as tell:
                 source.on_progress = lambda position: tell(position, source.shown)
                 _run(form, source, out)
-            if journeys and source.shown < len(set(journeys)) and form != "svg":
+            if journeys and source.shown < len(set(journeys)) and form not in ("svg", "png"):
                 click.echo(f"kpath: only {source.shown} of the journeys asked for are there", err=True)
             _farewell(source)
     except MissingLibraryError as error:
@@ -112,6 +112,8 @@ def _writer(form: str) -> Callable[[Source, IO[bytes]], None]:
         from kpath.report.export.pcapng import write
     elif form == "svg":
         from kpath.report.export.svg import write
+    elif form == "png":
+        from kpath.report.export.png import write
     else:
         from kpath.report.export.html import write as write_html
 

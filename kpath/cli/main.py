@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "show": "Show a recording, on any machine.",
     "replay": "Check a recording against the documents.",
     "compare": "Check a kernel, recordings, or two of them against each other.",
-    "export": "Convert a recording: Perfetto, pcapng, Parquet, HTML, SVG.",
+    "export": "Convert a recording: Perfetto, pcapng, Parquet, HTML, SVG, PNG.",
     "flows": "Show the documented paths.",
     "explain": "Say what a function does, and what became of it.",
     "doctor": "Say whether and how well kpath works here.",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LONG = 1 << 20
@@ -37,6 +38,8 @@ class _Waiting(threading.Thread):
         self._begin = time.monotonic()
         self._over = threading.Event()
         self._lock = threading.Lock()
+        # While BCC compiles, what is written to standard error goes elsewhere.
+        self._terminal = os.dup(sys.stderr.fileno())
 
     def run(self) -> None:
         while not self._over.wait(1):
@@ -49,14 +52,17 @@ class _Waiting(threading.Thread):
     def _show(self) -> None:
         with self._lock:
             if not self._over.is_set():
-                sys.stderr.write(f"\r\x1b[Kkpath: {self._text} … {time.monotonic() - self._begin:.0f} s")
-                sys.stderr.flush()
+                self._write(f"\r\x1b[Kkpath: {self._text} … {time.monotonic() - self._begin:.0f} s")
 
     def end(self) -> None:
         with self._lock:
             self._over.set()
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            self._write("\r\x1b[K")
+            os.close(self._terminal)
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):
+            os.write(self._terminal, text.encode())
 
 
 @contextmanager

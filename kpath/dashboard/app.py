@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kpath.capture.tables import Header
@@ -26,6 +28,10 @@ from kpath.model.view import CaptureView
 
 if TYPE_CHECKING:
     from kpath.dashboard.tui import Save
+
+SWITCH = 0.0005
+"""Seconds after which Python's threads take turns when both have work, instead of 0.005: the view is small work in many
+pieces, and waits so long before each of them."""
 
 PATIENCE, STOP_TIMEOUT = 1.0, 30.0
 """Seconds that the capture may take to end after the view is closed: without a word, and at most."""
@@ -53,6 +59,8 @@ def run(
     stream is live. Raises whatever ended the stream with an error, and whatever went
     wrong in drawing, when the terminal is in order again.
     """
+    # Textual waits so long (ms) after an escape whether more comes of a key's sequence; it is read when it is imported.
+    os.environ.setdefault("ESCDELAY", "50")
     from kpath.dashboard.tui import Dashboard
 
     feed: LiveFeed | Recording
@@ -64,7 +72,8 @@ def run(
     about = About.of(title, live, header, cost)
     app = Dashboard(feed, about, look=look, views=views, save=save, no_color=bool(os.environ.get("NO_COLOR")))
     try:
-        app.run()
+        with _smooth():
+            app.run()
     finally:
         if not feed.stop(PATIENCE):
             print("kpath: ending the capture …", file=sys.stderr, flush=True)
@@ -74,6 +83,21 @@ def run(
     if feed.failure is not None:
         raise feed.failure
     return app.snapshot
+
+
+@contextmanager
+def _smooth() -> Iterator[None]:
+    """Keep what stops all threads short, for a key must not wait for it."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
+    # Documents, automata and Textual are there for good: no need to look through them again and again.
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before)
 
 
 def outfit(

@@ -11,7 +11,7 @@ from rich.text import Text
 from kpath.capture.plan import PLAN_BY_NAME
 from kpath.dashboard import theme, units
 from kpath.dashboard.digest import NO_TIME, Packet, Pass, Step
-from kpath.dashboard.judge import Finding, Opinion
+from kpath.dashboard.judge import Opinion
 from kpath.dashboard.rows import Row, fixed
 
 BAR = 5
@@ -151,15 +151,17 @@ def inspect(packet: Packet, key: object, document: str = "") -> list[Text]:
     said = [f"{step.hook} → {step.verdict}"] if step.hook else []
     said += [*step.pointers, *([f"dropped: {step.drop}"] if step.drop else [])]
     said += [f"called by {step.caller}"] if step.caller else []
-    said += ["jumped to, not called"] if step.tail else []
-    said += [] if step.own else ["stands around the packet"]
     if said:
         out.append(Text("  ".join(said), theme.YELLOW))
-    out += list(_documents(one, step))
+    out += list(_found(one, step, "✗"))
     opinion = opinion_of(one, document)
     if opinion is not None and (nexts := opinion.nexts.get(step.index)):
         words = ", ".join(nexts[:-1]) + " or " + nexts[-1] if len(nexts) > 1 else nexts[0]
-        out.append(Text(f"{document} expects next: {words}", theme.PURPLE))
+        out.append(Text("expected next ", theme.FAINT).append(words, theme.GREEN).append(f"  {document}", theme.FAINT))
+    out += list(_found(one, step, "Δ"))
+    cited = [f"{o.document} {o.cites[step.index]}" for o in one.opinions if step.index in o.cites]
+    if cited:
+        out.append(Text("written in " + ", ".join(cited), theme.GREEN))
     return out
 
 
@@ -170,20 +172,20 @@ def _when(step: Step) -> Text:
     text.append(f", {units.duration(step.gap)} since the step before", theme.ORANGE)
     if step.where:
         text.append(f"  [{step.where}]", theme.FAINT)
+    if step.tail:
+        text.append("  jumped to, not called", theme.YELLOW)
+    if not step.own:
+        text.append("  around the packet", theme.FAINT)
     return text
 
 
-def _documents(one: Pass, step: Step) -> Iterator[Text]:
-    cited = [f"{o.document} {o.cites[step.index]}" for o in one.opinions if step.index in o.cites]
-    found: list[tuple[str, Opinion, Finding]] = []
+def _found(one: Pass, step: Step, mark: str) -> Iterator[Text]:
+    """What documents say of a step: ✗ what diverges, Δ what the lineage explains."""
     for opinion in one.opinions:
-        found += [("✗", opinion, f) for f in opinion.divergences if f.frame == step.index]
-        found += [("Δ", opinion, f) for f in opinion.evolutions if f.frame == step.index]
-    for mark, opinion, finding in found:
-        yield Text(f"{mark} {opinion.document}: {finding.title}", _MARK_STYLES[mark])
-        yield from (Text(f"  {more}", theme.INK) for more in finding.lines)
-    if cited:
-        yield Text("written in " + ", ".join(cited), theme.GREEN)
+        for finding in opinion.divergences if mark == "✗" else opinion.evolutions:
+            if finding.frame == step.index:
+                yield Text(f"{mark} {opinion.document}: {finding.title}", _MARK_STYLES[mark])
+                yield from (Text(f"  {more}", theme.INK) for more in finding.lines)
 
 
 def _find(packet: Packet, key: object) -> tuple[Pass, Step] | None:

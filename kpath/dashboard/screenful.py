@@ -266,7 +266,7 @@ class Screenful(App[int]):
             return
         line = title(packet)
         if len(self._packets) > 1:
-            where = f"{self._packet + 1} of {len(self._packets)} kept for this path"
+            where = f"{self._packet + 1} of {len(self._packets)} kept"
             slowest = ", the slowest" if self._packet == 0 and isinstance(self.view, Paths) else ""
             line.append(f"   {where}{slowest}", f"not bold {theme.FAINT}")
         self.query_one("#packet", Panel).show([line])

@@ -53,7 +53,8 @@ class Referee:
         wrong = next((f for f in traversal.frames if f.name == "ip_forward"), None)
         witnessed = {"ip_rcv/0": 1, "ip_forward/0": 1} if wrong else {"ip_rcv/0": 1}
         if wrong is not None:
-            finding = Finding("ip_forward where nothing is expected", wrong.index, ("expected: ip_local_deliver",))
+            lines = ("expected: ip_local_deliver",)
+            finding = Finding("ip_forward where nothing is expected", wrong.index, lines, ("ip_local_deliver",))
             return Opinion(document.name, "diverges", (finding,), cites=cites, witnessed=witnessed)
         if traversal.end.how == "delivered":
             change = Finding("ip_rcv_core was split off", traversal.frames[0].index, ("since 4.19",))

@@ -29,6 +29,7 @@ def kpath(*args: object) -> int:
         ("pcapng", "a.pcapng", b"\x0a\x0d\x0d\x0a"),
         ("html", "a.html", b"<!doctype html>"),
         ("svg", "a.svg", b"<svg "),
+        ("png", "a.png", b"\x89PNG\r\n"),
     ],
 )
 def test_each_format_by_name_and_by_suffix(form: str, name: str, begins: bytes, tmp_path: Path) -> None:

@@ -69,6 +69,21 @@ def test_losses() -> None:
     assert value(found, "kpath_tables_full_total", cpu="0") == 1
 
 
+def test_verdicts_and_cost() -> None:
+    metrics = Metrics()
+    for verdict in ("conforms", "conforms", "diverges"):
+        metrics.verdict("linux-6", verdict)
+    metrics.skip()
+    metrics.cost(cpu=1.5, bpf=0.25, runs=100, measured=2.0)
+    metrics.cost(cpu=2.0, bpf=0.5, runs=150, measured=4.0)
+    found = samples(metrics.render())
+    assert value(found, "kpath_verdicts_total", document="linux-6", verdict="conforms") == 2
+    assert value(found, "kpath_verdicts_total", document="linux-6", verdict="diverges") == 1
+    assert value(found, "kpath_journeys_total") == value(found, "kpath_journeys_only_counted_total") == 1
+    assert value(found, "kpath_cpu_seconds_total") == 2.0 and value(found, "kpath_bpf_seconds_total") == 0.5
+    assert value(found, "kpath_bpf_runs_total") == 150 and value(found, "kpath_bpf_measured_seconds_total") == 4.0
+
+
 def test_paths_are_bounded() -> None:
     metrics = Metrics(max_paths=1)
     for name in ("tcp", "ping", "nft-drop", "esp-tunnel"):

@@ -18,6 +18,9 @@ CHAR, LINE, MARGIN = 7.8, 18.0, 16.0
 """Width of a character, height of a line, and the margin, in px; each run of text has its place given, so that a
 font of another width does no harm."""
 
+FONTS = "ui-monospace,'DejaVu Sans Mono','Liberation Mono','Noto Sans Mono',Menlo,Consolas,monospace"
+"""Fonts by preference; not every viewer knows the last one, which is any."""
+
 _COLOURS = {
     "dim": ("#6a7076", "#8d949b"),
     "cyan": ("#0a6e7c", "#56c7d6"),
@@ -52,11 +55,17 @@ def picture(lines: list[Text]) -> str:
     )
 
 
+def height(text: str) -> float:
+    """The height of such a document, in px."""
+    found = re.search(r'height="(\d+)"', text)
+    return float(found[1]) if found else 0.0
+
+
 def _style() -> str:
     light = "".join(f".{name}{{fill:{colours[0]}}}" for name, colours in _COLOURS.items())
     dark = "".join(f".{name}{{fill:{colours[1]}}}" for name, colours in _COLOURS.items())
     return (
-        "text{font:13px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;white-space:pre;fill:#1b1f23}"
+        f"text{{font:13px {FONTS};white-space:pre;fill:#1b1f23}}"
         f".ground{{fill:#fff}}.bold{{font-weight:bold}}{light}"
         f"@media(prefers-color-scheme:dark){{text{{fill:#e3e6e8}}.ground{{fill:#16191c}}{dark}}}"
     )
