@@ -22,8 +22,8 @@ import click
 
 NEAR, ROUTER, FAR = "kpath-near", "kpath-router", "kpath-far"
 FAR_ADDRESS = "10.2.0.1"
-READY_TIMEOUT = 180.0
-"""Seconds; in a guest without hardware virtualisation the compiler alone takes ten."""
+READY_TIMEOUT = 900.0
+"""Seconds; a guest without hardware virtualisation on a busy machine takes minutes."""
 PAUSE = 1.5
 """Seconds from a packet to its tree on the screen, at most."""
 BETWEEN = 0.7
