@@ -72,8 +72,6 @@ class Flag(IntFlag):
     """The table of tracked packets was full, so this packet has no ``birth``."""
     STASHED = 128
     """Kept back in the kernel until its packet matched the filter, then sent up."""
-    OUTSIDE = 256
-    """Called out of a frame of a packet that the filter refused: that frame has no event, so there is no parent."""
 
 
 @dataclass(frozen=True, slots=True)
