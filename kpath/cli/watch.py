@@ -67,12 +67,11 @@ def watch(
             source = stack.enter_context(capturing(request, say))
             if wants_view:
                 import kpath.dashboard.tui  # noqa: F401 - takes long, and something else is seen meanwhile
-        if ready_file:
-            _touch(ready_file)
         if wants_view:
+            _touch(ready_file)
             _dashboard(source, request, arp, documents, verdict, counting)
         else:
-            _print(source, request, arp, documents, verdict, counting, as_json, count or 0)
+            _print(source, request, arp, documents, verdict, counting, as_json, count or 0, ready_file)
 
 
 def _wants_view(tui: bool | None, as_json: bool, count: int | None) -> bool:
@@ -94,16 +93,20 @@ def _print(
     counting: Counting | None,
     as_json: bool,
     count: int,
+    ready_file: str | None,
 ) -> None:
     from kpath.capture.ending import COUNT, Ending
     from kpath.capture.tables import Footer
     from kpath.cli.view import Printer
     from kpath.trace.assemble import Assembler
 
-    checker = _checker(source, documents) if verdict else None
-    assembler = Assembler()
-    printer = Printer(assembler, as_json=as_json, arp=arp, count=count, checker=checker, observe=counting)
     with Ending(request.duration) as ending:
+        # From here on Ctrl-C is an orderly end, also while the documents are made ready, which takes a slow machine
+        # long: what was captured meanwhile is shown.
+        _touch(ready_file)
+        checker = _checker(source, documents) if verdict else None
+        assembler = Assembler()
+        printer = Printer(assembler, as_json=as_json, arp=arp, count=count, checker=checker, observe=counting)
         _greet(source.header(), request)
         ending.begin()
         footer: Footer | None = None
@@ -184,10 +187,11 @@ def _dashboard(
     )
 
 
-def _touch(path: str) -> None:
+def _touch(path: str | None) -> None:
     from pathlib import Path
 
-    Path(path).touch()
+    if path:
+        Path(path).touch()
 
 
 def _greet(header: Header, request: Request) -> None:
