@@ -28,7 +28,7 @@ class Listing(ScrollView, can_focus=True):
     """Rows under an optional heading. Only the lines on the screen are drawn."""
 
     DEFAULT_CSS = """
-    Listing { height: 1fr; scrollbar-size: 1 1; overflow-x: auto; overflow-y: auto; }
+    Listing { height: 1fr; scrollbar-size: 0 1; overflow-x: auto; overflow-y: auto; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [

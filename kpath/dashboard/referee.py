@@ -106,7 +106,8 @@ class Referee:
         for label, id in self._steps(judgement):
             steps.setdefault(label, []).append(id)
         frontiers = self._frontiers[judgement.document]
-        return {label: words for label, ids in steps.items() if (words := frontiers.after(ids))}
+        taken = frozenset(steps)
+        return {label: words for label, ids in steps.items() if (words := frontiers.after(ids, taken))}
 
 
 def _label(frame: Frame) -> str:

@@ -63,13 +63,13 @@ class Paths:
         exact = units.plural(row.variants, "exact path")
         text = f"{units.plural(row.count, 'pass', 'passes')} on {exact}, last {units.age(snapshot.now - row.last)}"
         times = f"half within {units.duration(row.p50)}, 99 % within {units.duration(row.p99)}"
-        out = [title, Text(f"{text}; {times}"), Text(row.end, theme.end_style(row.end_how))]
+        title.append(f"  ⇒ {row.end}", f"not bold {theme.end_style(row.end_how)}")
+        verdicts = Text()
         for document, counts in row.verdicts:
-            verdicts = Text(f"{document}: ", theme.FAINT)
+            verdicts.append(f"{document} ", theme.FAINT)
             for verdict, count in counts:
                 verdicts.append(f"{theme.SYMBOLS[verdict]} {verdict} {count:,}  ", theme.STYLES[verdict])
-            out.append(verdicts)
-        return out
+        return [title, Text(f"{text}; {times}"), verdicts] if row.verdicts else [title, Text(f"{text}; {times}")]
 
     def packets(self, key: Hashable, snapshot: Snapshot) -> tuple[Packet, ...]:
         """The last ones that took it, and first of all the slowest."""

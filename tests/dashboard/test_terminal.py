@@ -27,15 +27,34 @@ CURSOR_ON = b"\x1b[?25h"
 MOUSE_OFF = b"\x1b[?1000l"
 
 PROGRAM = """
-import sys
+import sys, time
+from pathlib import Path
+import numpy as np
 from kpath.capture.file import CaptureReader
+from kpath.capture.schema import EVENT
+from kpath.capture.tables import Footer
 from kpath.dashboard import tui
 from kpath.dashboard.app import run
 if sys.argv[2:] == ["crash"]:
     def crash(self): raise RuntimeError("drawing failed")
     tui.Dashboard.action_help = crash
 reader = CaptureReader(sys.argv[1])
-run(reader, "test", header=reader.header, live=False)
+if "live" not in sys.argv:
+    run(reader, "test", header=reader.header, live=False)
+    sys.exit()
+
+# A running capture: it gives all it has, then waits until it is told to end, or fails.
+def stream():
+    yield from (chunk for chunk in reader if not isinstance(chunk, Footer))
+    while not over:
+        yield np.empty(0, EVENT)
+        time.sleep(0.01)
+        if "fails" in sys.argv and Path(sys.argv[-1]).exists():
+            raise OSError("the kernel is gone")
+    print("ended in good order", file=sys.stderr)
+
+over = []
+run(stream(), "test", header=reader.header, live=True, stop=lambda: over.append(1))
 """
 
 
@@ -90,6 +109,33 @@ def test_the_terminal_is_as_it_was(how: str) -> None:
         os.kill(terminal.process.pid, getattr(signal, f"SIG{how}"))
     assert terminal.finish() == 0
     assert terminal.restored()
+
+
+@pytest.mark.parametrize("how", ["q", "ctrl+c", "TERM", "HUP", "INT"])
+def test_a_running_capture_ends_in_good_order_and_the_terminal_is_as_it_was(how: str) -> None:
+    terminal = Terminal("live")
+    terminal.read(until=b"forward")
+    if how == "q":
+        os.write(terminal.master, b"q")
+    elif how == "ctrl+c":
+        os.write(terminal.master, b"\x03")
+    else:
+        os.kill(terminal.process.pid, getattr(signal, f"SIG{how}"))
+    assert terminal.finish() == 0
+    assert terminal.restored()
+    assert b"ended in good order" in terminal.sent[terminal.sent.rfind(ALTERNATE_OFF) :]
+
+
+def test_a_capture_that_fails_is_told_and_its_error_outlives_the_view(tmp_path: Path) -> None:
+    failing = tmp_path / "fail"
+    terminal = Terminal("live", "fails", str(failing))
+    terminal.read(until=b"forward")
+    failing.touch()
+    terminal.read(until=b"FAILED")
+    os.write(terminal.master, b"q")
+    assert terminal.finish() == 1
+    assert terminal.restored()
+    assert b"the kernel is gone" in terminal.sent[terminal.sent.rfind(ALTERNATE_OFF) :]
 
 
 def test_the_terminal_is_as_it_was_after_a_crash() -> None:
