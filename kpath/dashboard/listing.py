@@ -16,6 +16,7 @@ from textual.strip import Strip
 
 from kpath.dashboard import theme
 from kpath.dashboard.rows import Row
+from kpath.dashboard.strips import strip
 
 Heading = Callable[[int], Text]
 
@@ -173,9 +174,8 @@ class Listing(ScrollView, can_focus=True):
         self.virtual_size = Size(self._widest if self._widest > self._width else 0, len(self.rows) + self._top)
 
     def _strip(self, text: Text, left: int, width: int, base: Style) -> Strip:
-        text.end = ""
-        strip = Strip(list(text.render(self.app.console)))
-        return strip.crop(left, left + width).adjust_cell_length(width, base).apply_style(base)
+        drawn = strip(text, self.app.console)
+        return drawn.crop(left, left + width).adjust_cell_length(width, base).apply_style(base)
 
     def on_resize(self) -> None:
         """What is wider than the list depends on its width."""

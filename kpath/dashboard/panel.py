@@ -12,6 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from kpath.dashboard import theme
+from kpath.dashboard.strips import strip
 
 
 class Panel(Widget):
@@ -45,9 +46,8 @@ class Panel(Widget):
         if y == self.size.height - 1 and len(lines) > self.size.height:
             text.truncate(max(0, width - 2), overflow="ellipsis")
             text.append(" …", theme.FAINT)
-        text.end = ""
-        strip = Strip(list(text.render(self.app.console)))
-        return strip.adjust_cell_length(width, self.rich_style).apply_style(self.rich_style)
+        drawn = strip(text, self.app.console)
+        return drawn.adjust_cell_length(width, self.rich_style).apply_style(self.rich_style)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """For a height that is left to the text."""

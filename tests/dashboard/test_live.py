@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from kpath.dashboard import detail, theme
 from kpath.dashboard.aggregate import Aggregates
@@ -15,6 +17,7 @@ from kpath.dashboard.app import outfit
 from kpath.dashboard.feed import LiveFeed
 from kpath.dashboard.pipeline import Pipeline
 from kpath.dashboard.status import About
+from kpath.dashboard.strips import strip
 from kpath.dashboard.theme_light import LIGHT
 from kpath.dashboard.tui import Dashboard
 from kpath.trace.traversal import Traversal
@@ -108,6 +111,17 @@ def test_a_light_ground_has_colours_of_its_own() -> None:
     drawn = picture[picture.index("<style>") :]
     assert not {dark for dark in LIGHT if f"fill: {dark.lower()}" in drawn}
     assert f"fill: {LIGHT[theme.SKY].lower()}" in drawn and app.theme == "kpath-light"
+
+
+def test_a_line_of_one_style_keeps_it() -> None:
+    console = Console()
+    (segment,) = strip(Text("dropped", theme.VERMILION), console)
+    assert segment.style is not None and segment.style.color is not None
+    assert segment.style.color.name.upper() == theme.VERMILION
+    two = strip(Text("dropped ", theme.VERMILION).append("here", theme.SKY), console)
+    assert [part.style.color.name.upper() for part in two if part.style and part.style.color] == [
+        theme.VERMILION, theme.SKY,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
