@@ -579,6 +579,11 @@ INLINE int on_packet(struct scratch *s, struct counters *c)
     struct event *e = &s->e;
     u64 cls = s->cls;
     e->skb = s->first;
+    if (cls == CLASS_NEIGHBOUR && !e->skb) {
+        /* The timer asks a neighbour that is in use with no packet waiting: neigh_probe in net/core/neighbour.c. */
+        e->cls = CLASS_FRAME;
+        return 1;
+    }
     if (READ(s->skb, SK_BUFF_BYTES, e->skb))
         return 0;
     e->protocol = skb_u16(s, SK_BUFF_protocol);
