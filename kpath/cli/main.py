@@ -97,7 +97,7 @@ def cli(context: click.Context) -> None:
     \b
     Try:
       kpath doctor                               is this machine up to it?
-      sudo kpath watch eth0 -f 'tcp port 80'     each packet's path, as a tree
+      sudo kpath watch eth0 -f 'tcp port 80'     each packet's path, live
       sudo kpath record -o a.kpath -- ping -c1 192.0.2.1
       kpath show a.kpath                         the same later, anywhere
     """
