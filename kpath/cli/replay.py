@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:  # the model takes a moment to import, and --help does not need it
-    from kpath.model.check import Checker
+    from kpath.capture.tables import Header
+    from kpath.flow import Document
     from kpath.model.coverage import Coverage
     from kpath.model.verdict import Finding, Judgement
     from kpath.trace.traversal import Traversal
 
 DIVERGES, INCONCLUSIVE = 1, 4
 """Exit statuses; see kpath.cli.main."""
+EXAMPLES = 5
+"""Packets that are named as examples of a path."""
 
 
 @click.command(short_help="Check a recording against the documents.")
@@ -49,7 +53,7 @@ def replay(
         dashboard(file, documents=documents, salvage=salvage)
         return 0
     run = _Run(file, documents, salvage)
-    run.read()
+    run.read(everything)
     if as_json:
         click.echo(json.dumps(run.data(everything, coverage), indent=2))
     else:
@@ -61,11 +65,56 @@ def replay(
 class _Path:
     """All traversals of one path."""
 
-    number: int
     title: str
     judgements: list[Judgement]
+    first: tuple[int, int]
+    """Journey and time (ns) of the first of them."""
+    number: int = 0
     count: int = 0
-    examples: list[str] = field(default_factory=list)
+    examples: list[int] = field(default_factory=list)
+    """The first journeys that took it."""
+
+
+class _Count:
+    """Adds up traversals by path; for kpath.model.repeat."""
+
+    def __init__(self, header: Header, documents: list[Document], everything: bool) -> None:
+        from kpath.model.check import Checker
+
+        self.kernel = header.kernel_release
+        self.checker = Checker.for_capture(header, documents)
+        self.paths: dict[tuple[Any, ...], _Path] = {}
+        self.each: list[tuple[int, int, _Path]] = []
+        self._everything = everything
+
+    def note(self, traversal: Traversal, judgements: list[Judgement]) -> _Path:
+        """The path of a traversal."""
+        key = (judgements[0].signature, *((j.verdict, j.reasons) for j in judgements)) if judgements else ()
+        path = self.paths.get(key)
+        if path is None:
+            first = (sys.maxsize, 0)
+            path = self.paths[key] = _Path(describe(traversal), judgements, first)
+        return path
+
+    def add(self, what: _Path, journeys: Any, times: Any) -> None:
+        """So many traversals of a path, by the numbers of their journeys and when they began (ns)."""
+        what.count += len(journeys)
+        if len(what.examples) < EXAMPLES or journeys.min() <= what.examples[-1]:
+            numbers = journeys.tolist()
+            what.examples = sorted(what.examples + numbers)[:EXAMPLES]
+            what.first = min(what.first, *zip(numbers, times.tolist(), strict=True))
+        if self._everything:
+            self.each += [(j, t, what) for j, t in zip(journeys.tolist(), times.tolist(), strict=True)]
+
+    def coverage(self, paths: list[_Path]) -> list[Coverage]:
+        """Which steps of each document the paths took."""
+        from kpath.model.coverage import Coverage
+
+        coverages = [Coverage(judge) for judge in self.checker.judges]
+        for path in paths:
+            for coverage, judgement in zip(coverages, path.judgements, strict=True):
+                coverage.add(judgement, path.count)
+        return coverages
 
 
 class _Run:
@@ -76,8 +125,9 @@ class _Run:
 
         self.file = file
         self.documents = [load(name) for name in documents or BUILT_IN]
-        self.paths: dict[tuple[Any, ...], _Path] = {}
+        self.paths: list[_Path] = []
         self.rows: list[dict[str, Any]] = []
+        """Each traversal, if they are wanted."""
         self.problem: str | None = None
         self.traversals = 0
         self.coverages: list[Coverage] = []
@@ -86,63 +136,41 @@ class _Run:
         """Document → function → why it is there, and each citation with what it is."""
         self._salvage = salvage
 
-    def read(self) -> None:
+    def read(self, everything: bool = False) -> None:
         """Read the file and judge every traversal."""
-        from kpath.capture.file import CaptureReader
-        from kpath.model.check import Checker
-        from kpath.model.coverage import Coverage
-        from kpath.trace.assemble import Assembler
+        from kpath.model.repeat import judge_file
 
-        with CaptureReader(self.file, salvage=self._salvage) as reader:
-            self.kernel = reader.header.kernel_release
-            checker = Checker.for_capture(reader.header, self.documents)
-            self.coverages = [Coverage(judge) for judge in checker.judges]
-            assembler = Assembler()
-            journeys = []
-            for chunk in reader:
-                journeys += assembler.feed(chunk)
-            journeys += assembler.flush()
-            # Losses are known only at the end: a chunk of them may stand after the events that it is about.
-            for journey in journeys:
-                self._journey(journey, checker, assembler)
-            self.problem = reader.problem
+        count, outcome = judge_file(
+            self.file, lambda header: _Count(header, self.documents, everything), salvage=self._salvage
+        )
+        assert isinstance(count, _Count)
+        self.problem, self.kernel = outcome.problem, count.kernel
+        # Numbered in the order of the packets, in whatever order they were judged.
+        paths = sorted(count.paths.values(), key=lambda path: path.first)
+        for number, path in enumerate(paths, 1):
+            path.number = number
+            self.paths.append(path)
+            self._note(path)
+        self.traversals = sum(path.count for path in paths)
+        self.coverages = count.coverage(paths)
+        for journey, _, path in sorted(count.each, key=lambda each: each[:2]):
+            verdicts = {j.document: j.verdict.value for j in path.judgements}
+            self.rows.append({"journey": journey, "path": path.number, "what": path.title, "verdicts": verdicts})
 
-    def _journey(self, journey: Any, checker: Checker, assembler: Any) -> None:
-        from kpath.model.check import span
-        from kpath.trace.traversal import traversals
-
-        for traversal in traversals(journey):
-            losses = assembler.lost_during(*span(traversal))
-            judgements = checker.judge(traversal, assembler.knowledge, losses)
-            self._add(journey.number, traversal, judgements)
-
-    def _add(self, journey: int, traversal: Traversal, judgements: list[Judgement]) -> None:
-        self.traversals += 1
-        key = (judgements[0].signature, *((j.verdict, j.reasons) for j in judgements)) if judgements else ()
-        path = self.paths.get(key)
-        if path is None:
-            path = self.paths[key] = _Path(len(self.paths) + 1, describe(traversal), judgements)
-        path.count += 1
-        number = f"{journey}"
-        if len(path.examples) < 5:
-            path.examples.append(number)
-        for coverage, judgement in zip(self.coverages, judgements, strict=True):
-            coverage.add(judgement)
-        for judgement in judgements:
+    def _note(self, path: _Path) -> None:
+        for judgement in path.judgements:
             known = self.evolutions.setdefault(judgement.document, {})
             for function, reason in judgement.evolutions:
                 why = f"{reason.of}: {reason.text}"
                 _, cited = known.setdefault(function, (why, {}))
                 cited |= {each.text: each.basis.value for each in reason.citations}
-        verdicts = {j.document: j.verdict.value for j in judgements}
-        self.rows.append({"journey": journey, "path": path.number, "what": path.title, "verdicts": verdicts})
 
     @property
     def status(self) -> int:
         """The exit status."""
         from kpath.model.verdict import Verdict
 
-        verdicts = {j.verdict for path in self.paths.values() for j in path.judgements}
+        verdicts = {j.verdict for path in self.paths for j in path.judgements}
         if Verdict.DIVERGES in verdicts:
             return DIVERGES
         return INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else 0
@@ -150,7 +178,7 @@ class _Run:
     def totals(self) -> dict[str, dict[str, int]]:
         """Document → verdict → traversals."""
         totals: dict[str, dict[str, int]] = {document.name: {} for document in self.documents}
-        for path in self.paths.values():
+        for path in self.paths:
             for judgement in path.judgements:
                 of = totals[judgement.document]
                 of[judgement.verdict.value] = of.get(judgement.verdict.value, 0) + path.count
@@ -165,7 +193,7 @@ class _Run:
             "totals": self.totals(),
             "status": self.status,
             "problem": self.problem,
-            "paths": [_path_data(path) for path in self.paths.values()],
+            "paths": [_path_data(path) for path in self.paths],
             "evolutions": {
                 document: {
                     function: {"why": why, "citations": [{"basis": cited[text], "text": text} for text in cited]}
@@ -214,7 +242,7 @@ def _path_data(path: _Path) -> dict[str, Any]:
         "number": path.number,
         "what": path.title,
         "count": path.count,
-        "journeys": path.examples,
+        "journeys": [str(number) for number in path.examples],
         "judgements": [_judgement_data(judgement) for judgement in path.judgements],
     }
 
@@ -273,10 +301,10 @@ def _print(run: _Run, everything: bool, coverage: bool) -> None:
         for row in run.rows:
             verdicts = ", ".join(f"{name} {verdict}" for name, verdict in row["verdicts"].items())
             click.echo(f"  packet {row['journey']} path {row['path']}: {row['what']}: {verdicts}")
-    for path in sorted(run.paths.values(), key=lambda path: -path.count):
+    for path in sorted(run.paths, key=lambda path: -path.count):
         click.echo(f"\npath {path.number}: {path.count} x {path.title}")
         for judgement in path.judgements:
-            _print_judgement(judgement, path.examples)
+            _print_judgement(judgement, [str(number) for number in path.examples])
     for document, known in run.evolutions.items():
         if known:
             click.echo(f"\nwhat has changed since {document}:")

@@ -94,7 +94,7 @@ class Assembler:
         elif event.kind == Kind.VERDICT:
             self.frames.verdict(event)
         else:
-            self.lives.drop(event, self.knowledge.drop_reason(event.value))
+            self.lives.drop(event, self.knowledge.drop_reason(event.value), self.knowledge.function(event.caller))
 
     def _finished(self) -> list[Journey]:
         return self.lives.finished(self.now, self._linger, self._idle)

@@ -84,11 +84,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The kernel dropped a packet: ``name`` of the reason ("" where it has none) and the address that did it."""
+    """The kernel dropped a packet: ``name`` of the reason ("" where it has none), the address and function that did it."""
 
     event: Event
     name: str
     place: int
+    by: str = ""
 
 
 LIFE = frozenset({Class.COPY, Class.RELEASE, Class.END})
@@ -136,12 +137,7 @@ class FrameBuilder:
             parent = self._caller(frame, self._since_root(stack.get(parent_sp)), stack)
             told = parent_sp != 0 or know.start(event.caller) in self._probed
             frame.orphan = told and parent is None and frame.caller not in LATE
-        callee = know.callee(event.caller)
-        if not frame.tail and callee not in (None, INDIRECT, frame.name):
-            frame.via = callee or ""
-        frame.parent = parent
-        if parent is not None:
-            parent.children.append(frame)
+        hang(frame, parent, know)
         stack[sp] = frame
         self._probed.add(know.start(event.ip))
         return frame
@@ -215,6 +211,16 @@ class FrameBuilder:
             return False
         same_packet = not before.event.skb or not frame.event.skb or before.event.skb == frame.event.skb
         return direct or same_packet
+
+
+def hang(frame: Frame, parent: Frame | None, know: Knowledge) -> None:
+    """Put a frame below the one that called it, or that jumped to it (``tail`` is set)."""
+    callee = know.callee(frame.event.caller)
+    if not frame.tail and callee not in (None, INDIRECT, frame.name):
+        frame.via = callee or ""
+    frame.parent = parent
+    if parent is not None:
+        parent.children.append(frame)
 
 
 def _outside(frame: Frame) -> Frame | None:

@@ -155,12 +155,12 @@ class Lives:
             life.journey.last = event.time
         return life
 
-    def drop(self, event: Event, reason: str) -> Life | None:
-        """Note that the kernel dropped this packet, for this reason (a name or ""); returns its life."""
+    def drop(self, event: Event, reason: str, by: str = "") -> Life | None:
+        """Note that the kernel dropped this packet, for this reason (a name or ""), in this function; returns its life."""
         life = self.life(event)
         if life is None:
             return None
-        life.drop = Drop(event, reason, event.caller)
+        life.drop = Drop(event, reason, event.caller, by)
         if life.header is None and event.flags & Flag.HEADER:
             life.header = event
             self._ensure_journey(life)
@@ -183,6 +183,10 @@ class Lives:
             life = self.current[event.skb] = Life(event.skb, event.birth)
         return life
 
+    def other(self, event: Event) -> Life | None:
+        """The life of the second buffer of a copy or a merge, None when it is not known."""
+        return self.current.get(event.other)
+
     # ---- links ----
 
     def _ensure_journey(self, life: Life) -> Journey:
@@ -192,7 +196,8 @@ class Lives:
             self._next += 1
         return life.journey
 
-    def _join(self, one: Life, other: Life) -> None:
+    def join(self, one: Life, other: Life) -> None:
+        """Two buffers are one packet."""
         keep, gone = self._ensure_journey(one), self._ensure_journey(other)
         if keep is gone:
             return
@@ -201,39 +206,40 @@ class Lives:
         for life in gone.lives:
             life.journey = keep
         keep.lives += gone.lives
+        gone.lives = []
         keep.last = max(keep.last, gone.last)
         self.journeys.pop(gone.number, None)
 
     def _copied(self, life: Life, frame: Frame) -> None:
         event = frame.event
-        original = self.current.get(event.other)
+        original = self.other(event)
         if original is None or (event.arg and original.birth != event.arg):
             return
         original.copies += 1
         if original.header is not None:
             if life.source is None:
                 life.source, life.made_by = original, frame
-            self._join(original, life)
+            self.join(original, life)
         elif life.source is None:
             # A buffer without a header that is copied is TCP's own: the copy is the packet.
             life.source, life.made_by, life.transmission = original, frame, original.copies
 
     def _merged(self, life: Life, event: Event) -> None:
-        into = self.current.get(event.other)
+        into = self.other(event)
         life.merged = True
         if into is not None:
-            self._join(into, life)
+            self.join(into, life)
 
     def _first_header(self, life: Life, frame: Frame) -> None:
         life.header = frame.event
         self._ensure_journey(life)
         if life.source is not None and life.source.header is not None:
-            self._join(life.source, life)
+            self.join(life.source, life)
             return
         for ancestor in frame.ancestors():
             if ancestor.name == "ip_do_fragment" and ancestor.life is not None and ancestor.life is not life:
                 life.source, life.made_by = ancestor.life, ancestor
-                self._join(ancestor.life, life)
+                self.join(ancestor.life, life)
                 return
         self._from_wire(life, frame)
 
@@ -256,7 +262,7 @@ class Lives:
             if sender is life or sender.journey is life.journey or e.time - sent.time > WIRE_NS:
                 continue
             if e.time >= sent.time and (sent.netns, sent.ifindex) != (e.netns, e.ifindex):
-                self._join(sender, life)
+                self.join(sender, life)
             else:
                 waiting.appendleft((sent, sender))
             return
@@ -265,7 +271,7 @@ class Lives:
         key = (e.netns, e.saddr, e.daddr, e.proto, e.ip_id)
         known = self._fragments.get(key)
         if known and e.time - known[0] < REASSEMBLY_NS and known[1].journey is not None:
-            self._join(known[1], life)
+            self.join(known[1], life)
         else:
             self._fragments[key] = (e.time, life)
 

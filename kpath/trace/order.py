@@ -34,7 +34,7 @@ class Order:
         """Take events as they arrived; returns those that are old enough, in order, and the gaps just found."""
         if not len(events):
             return events, []
-        gaps = self._gaps(events)
+        gaps = self.gaps(events)
         held = np.concatenate([self._held, events], dtype=EVENT) if len(self._held) else events
         held = held[np.lexsort((held["seq"], held["time"]))]
         self._newest = max(self._newest, int(held["time"][-1]))
@@ -54,7 +54,7 @@ class Order:
         self._held = held[at:]
         return held[:at]
 
-    def _gaps(self, events: Events) -> list[Loss]:
+    def gaps(self, events: Events) -> list[Loss]:
         """Holes in the numbers of each CPU: so many events were lost between these two times."""
         found: list[Loss] = []
         for cpu in np.unique(events["cpu"]).tolist():

@@ -20,7 +20,9 @@ ENTRANCES = frozenset({
 })  # fmt: skip
 """Functions at which a packet that has left the stack enters it again."""
 
-EXITS = frozenset({"dev_hard_start_xmit", "gro_cells_receive", "dev_loopback_xmit", "ip_mc_finish_output"})
+DRIVERS = frozenset({"veth_xmit", "loopback_xmit", "tun_net_xmit", "e1000_xmit_frame", "start_xmit"})
+"""What a generic XDP program redirects goes to the driver at once (net/core/dev.c:generic_xdp_tx)."""
+EXITS = DRIVERS | {"dev_hard_start_xmit", "gro_cells_receive", "dev_loopback_xmit", "ip_mc_finish_output"}
 """Functions after which an entrance is a new traversal."""
 
 MAKERS = frozenset({
@@ -116,22 +118,40 @@ def traversals(journey: Journey) -> list[Traversal]:
     """The traversals of a journey in the order of time, each with its tree."""
     found: list[Traversal] = []
     home: dict[int, Traversal] = {}  # frame index -> traversal
+    again: list[tuple[Life, list[Frame]]] = []
     for life in sorted(journey.lives, key=lambda life: life.frames[0].index if life.frames else 0):
         for number, segment in enumerate(_segments(life)):
-            made_in = _home_of_source(life, segment[0], home) if life.derived else None
-            if number == 0 and made_in is not None:
-                made_in.frames += segment
-                traversal = made_in
-            else:
-                traversal = Traversal(journey, life, list(segment))
-                found.append(traversal)
-            home.update((frame.index, traversal) for frame in segment)
+            if number and segment[0].cls is Class.COPY:
+                again.append((life, segment))
+                continue
+            made_in = _home_of_source(life, segment[0], home) if life.derived and not number else None
+            _settle(journey, life, segment, made_in, found, home)
+    for life, segment in again:  # whose original may have begun after them
+        _settle(journey, life, segment, _home_of_original(journey, segment[0], home), found, home)
     for traversal in found:
         traversal.frames.sort(key=lambda f: f.index)
         _build_tree(traversal, home)
         traversal.end = _end(traversal)
         _judge_completeness(traversal)
     return sorted(found, key=lambda t: t.frames[0].index)
+
+
+def _settle(
+    journey: Journey,
+    life: Life,
+    segment: list[Frame],
+    made_in: Traversal | None,
+    found: list[Traversal],
+    home: dict[int, Traversal],
+) -> None:
+    """A segment becomes part of the traversal that it was made in, or one of its own."""
+    if made_in is not None:
+        made_in.frames += segment
+        traversal = made_in
+    else:
+        traversal = Traversal(journey, life, list(segment))
+        found.append(traversal)
+    home.update((frame.index, traversal) for frame in segment)
 
 
 def _home_of_source(life: Life, first: Frame, home: dict[int, Traversal]) -> Traversal | None:
@@ -144,12 +164,30 @@ def _home_of_source(life: Life, first: Frame, home: dict[int, Traversal]) -> Tra
     return next((home[f.index] for f in before if f.index in home), None)
 
 
+def _home_of_original(journey: Journey, first: Frame, home: dict[int, Traversal]) -> Traversal | None:
+    """The traversal of the packet whose fragment a buffer becomes that was a fragment before (_reused)."""
+    if first.cls is not Class.COPY:
+        return None
+    originals = (life for life in journey.lives if life.skb == first.event.other)
+    frames = (f for life in originals for f in life.frames if f.index < first.index and f.index in home)
+    last = max(frames, key=lambda f: f.index, default=None)
+    return None if last is None else home[last.index]
+
+
+def _reused(frame: Frame, current: list[Frame]) -> bool:
+    """Does a buffer that waited in the list of a reassembled packet go out again as a fragment of that?
+
+    ip_do_fragment takes the buffers of the list as they are when they have the right size (net/ipv4/ip_output.c).
+    """
+    return frame.name == "ip_copy_metadata" and bool(current)
+
+
 def _segments(life: Life) -> list[list[Frame]]:
     segments: list[list[Frame]] = []
     current: list[Frame] = []
     left = False
     for frame in life.frames:
-        if left and frame.name in ENTRANCES:
+        if (left and frame.name in ENTRANCES) or _reused(frame, current):
             segments.append(current)
             current, left = [], False
         elif left and frame.cls in (Class.IP, Class.HOOK) and not any(f.name in EXITS for f in frame.ancestors()):
@@ -262,6 +300,7 @@ def _end(traversal: Traversal) -> End:
     """The main buffer's end, or, when that is only a change of buffers, the end of what it became."""
     main = _end_of(traversal.life, traversal)
     others = [life for life in traversal.journey.lives if life is not traversal.life]
+    others.sort(key=lambda life: life.frames[0].index if life.frames else 0)
     parts = [_end_of(life, traversal) for life in others if any(f.life is life for f in traversal.frames)]
     if main.how in ("merged", "copied away", "freed", "open"):
         return next((e for e in parts if e.how in ("delivered", "sent", "dropped")), main)
@@ -286,6 +325,9 @@ def _end_of(life: Life, traversal: Traversal) -> End:
     if "dev_hard_start_xmit" in names:
         sent = next(f for f in reversed(frames) if f.name == "dev_hard_start_xmit")
         return End("sent", str(sent.event.ifindex))
+    if names & DRIVERS:
+        redirected = next(f for f in reversed(frames) if f.name in DRIVERS)
+        return End("sent", str(redirected.event.ifindex))
     handler = next((f.name for f in reversed(frames) if f.name in HANDLERS), "")
     if names & {"gro_cells_receive", "xfrm_trans_queue", "xfrm_trans_queue_net"}:
         return End("handed on", handler)
@@ -293,7 +335,7 @@ def _end_of(life: Life, traversal: Traversal) -> End:
         return End("delivered", handler)
     if names & SOCKET_QUEUES:
         return End("delivered", "packet_rcv")
-    if "ip_defrag" in names and life.ended:
+    if "ip_defrag" in names and (life.ended or not last_segment):
         return End("merged")
     if names & {"ip_do_fragment", "__skb_gso_segment"} and life.ended:
         return End("copied away")
@@ -322,7 +364,7 @@ def _is_loss(life: Life, drop: Drop) -> bool:
     if drop.name in ("CONSUMED", "QUEUE_PURGE"):
         return False
     last = [f for f in life.frames[-3:] if f.cls in (Class.RELEASE, Class.END)]
-    if any(f.caller in _NO_LOSS for f in last):
+    if drop.by in _NO_LOSS or any(f.caller in _NO_LOSS for f in last):
         return False
     sent = any(f.name == "dev_hard_start_xmit" for f in life.frames)
     inside = any(a.name == "dev_hard_start_xmit" for f in last for a in f.ancestors())
