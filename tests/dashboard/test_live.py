@@ -50,7 +50,7 @@ def test_the_thread_that_draws_never_counts(monkeypatch: pytest.MonkeyPatch) -> 
 
     async def run() -> None:
         async with app.run_test(size=SMALL) as pilot:
-            for _ in range(2000):
+            for _ in range(12_000):
                 app.take()
                 if app.snapshot.packets == 10:
                     break
