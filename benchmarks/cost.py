@@ -120,8 +120,10 @@ def main() -> None:
         "filter that rejects everything": Selection(pcap_c=to_c(compile_filter("host 192.0.2.1"))),
     }
     results = {}
+    bare = float("inf")
     for name, selection in selections.items():
-        bare = best(load, arguments.packets, arguments.rounds)
+        # What an earlier capture leaves behind for the kernel to clean up must not count as bare work.
+        bare = min(bare, best(load, arguments.packets, arguments.rounds))
         with ExitStack() as stack:
             session = Session(Options(selection=selection, sizes=Sizes(ring_bytes=64 << 20), backend=arguments.backend))
             session.start()
