@@ -9,7 +9,7 @@ from kpath.lab.declare import Steps, expect, scenario
 from kpath.lab.topology import Routed, routed
 
 
-@scenario("ping", routed)
+@scenario("ping", routed, exercises={"linux-6": ("raw_sendmsg", "ip_forward", "icmp_rcv", "icmp_reply", "raw_rcv")})
 def ping(n: Routed) -> Steps:
     """ping through the router; neighbours are known."""
     yield
@@ -17,7 +17,7 @@ def ping(n: Routed) -> Steps:
     yield
 
 
-@scenario("ping-socket", routed)
+@scenario("ping-socket", routed, exercises={"linux-6": ("ping_v4_sendmsg", "icmp_reply", "ping_rcv")})
 def ping_socket(n: Routed) -> Steps:
     """ping by an ICMP datagram socket, as an ordinary user's ping does."""
     yield
@@ -25,7 +25,10 @@ def ping_socket(n: Routed) -> Steps:
     yield
 
 
-@scenario("udp-open", routed)
+@scenario(
+    "udp-open", routed,
+    exercises={"linux-6": ("udp_sendmsg", "ip_make_skb", "ip_forward", "udp_rcv", "udp_queue_rcv_one_skb")},
+)  # fmt: skip
 def udp_open(n: Routed) -> Steps:
     """A datagram to an open port behind the router."""
     yield
@@ -33,7 +36,7 @@ def udp_open(n: Routed) -> Steps:
     yield
 
 
-@scenario("udp-closed", routed)
+@scenario("udp-closed", routed, exercises={"linux-6": ("udp_rcv", "icmp_send", "icmp_unreach")})
 def udp_closed(n: Routed) -> Steps:
     """A datagram to a closed port: the host answers port unreachable."""
     yield
@@ -41,7 +44,10 @@ def udp_closed(n: Routed) -> Steps:
     yield
 
 
-@scenario("tcp-refused", routed)
+@scenario(
+    "tcp-refused", routed,
+    exercises={"linux-6": ("tcp_v4_connect", "tcp_v4_send_reset", "ip_send_unicast_reply")},
+)  # fmt: skip
 def tcp_refused(n: Routed) -> Steps:
     """A SYN to a closed port: RST."""
     yield
@@ -50,7 +56,7 @@ def tcp_refused(n: Routed) -> Steps:
     yield
 
 
-@scenario("raw", routed)
+@scenario("raw", routed, exercises={"linux-6": ("raw_sendmsg", "icmp_send")})
 def raw(n: Routed) -> Steps:
     """A packet of a protocol that nobody speaks: protocol unreachable."""
     yield
@@ -58,7 +64,7 @@ def raw(n: Routed) -> Steps:
     yield
 
 
-@scenario("loopback", routed)
+@scenario("loopback", routed, exercises={"linux-6": ("loopback_xmit", "udp_rcv", "tcp_v4_rcv")})
 def loopback(n: Routed) -> Steps:
     """UDP and TCP from a host to itself."""
     yield
@@ -67,7 +73,7 @@ def loopback(n: Routed) -> Steps:
     yield
 
 
-@scenario("broadcast", routed)
+@scenario("broadcast", routed, exercises={"linux-6": ("ip_mc_output",)})
 def broadcast(n: Routed) -> Steps:
     """A datagram to all on the link."""
     with n.router.socket(socket.SOCK_DGRAM) as receiver, n.near.socket(socket.SOCK_DGRAM) as sender:
@@ -79,11 +85,21 @@ def broadcast(n: Routed) -> Steps:
         yield
 
 
-@scenario("tap", routed)
+@scenario("tap", routed, exercises={"linux-6": ("deliver_skb", "packet_rcv")})
 def tap(n: Routed) -> Steps:
     """A datagram while a packet socket listens on the router, as tcpdump does."""
     eth_p_all = 3
     with n.router.socket(socket.SOCK_RAW, socket.htons(eth_p_all), socket.AF_PACKET):
+        yield
+        expect(traffic.udp(n.near, n.far, n.FAR) == 1, "lost")
+        yield
+
+
+@scenario("tap-sender", routed, exercises={"linux-6": ("dev_queue_xmit_nit",)})
+def tap_sender(n: Routed) -> Steps:
+    """A datagram while a packet socket listens on the host that sends it."""
+    eth_p_all = 3
+    with n.near.socket(socket.SOCK_RAW, socket.htons(eth_p_all), socket.AF_PACKET):
         yield
         expect(traffic.udp(n.near, n.far, n.FAR) == 1, "lost")
         yield

@@ -92,7 +92,7 @@ class Recorder:
             time.sleep(0.01)
         events = np.concatenate(parts) if any(map(len, parts)) else np.empty(0, EVENT)
         if only:
-            events = events[of_namespaces(events, only)]
+            events = of_namespaces(events, only)
         told = self._addresses.tell(events)
         if told:
             self.symbols = Symbols(
@@ -146,18 +146,32 @@ class Recorder:
             out.close(Footer("duration", take.end, received=len(take.events)))
 
 
-def of_namespaces(events: Events, inodes: Collection[int]) -> npt.NDArray[np.bool_]:
-    """Which events to keep so that all packets seen in one of these namespaces stay whole, and no others.
+def of_namespaces(events: Events, inodes: Collection[int]) -> Events:
+    """Without the packets that were seen in other namespaces and never in one of these; the others stay whole.
 
-    A packet's events are those of its buffer in one life (address and birth). Events without a packet are frames around
-    others; they make no journey of their own, and stay.
+    A packet's events are those of its buffer in one life (address and birth). What was seen in no namespace stays:
+    frames around others, and buffers without a device, which others are copied from. Numbers close up where events are
+    left out, so that gaps remain only where events were lost.
     """
+    if not len(events):
+        return events
     here = np.isin(events["netns"], np.fromiter(inodes, np.uint32))
+    elsewhere = ~here & (events["netns"] != 0)
     _, life = np.unique(events[["skb", "birth"]], return_inverse=True)
-    kept = np.zeros(life.max(initial=-1) + 1, np.bool_)
-    kept[life[here]] = True
-    keep: npt.NDArray[np.bool_] = kept[life] | (events["skb"] == 0)
-    return keep
+    ours, theirs = np.zeros((2, life.max() + 1), np.bool_)
+    ours[life[here]] = True
+    theirs[life[elsewhere]] = True
+    packet = events["skb"] != 0
+    left_out = np.where(packet, theirs[life] & ~ours[life], elsewhere)
+    if not left_out.any():
+        return events
+    events = events.copy()
+    for cpu in np.unique(events["cpu"]):
+        of_cpu = np.flatnonzero(events["cpu"] == cpu)
+        in_order = of_cpu[np.argsort(events["seq"][of_cpu], kind="stable")]
+        events["seq"][in_order] -= np.cumsum(left_out[in_order]).astype(np.uint64)
+    kept: Events = events[~left_out]
+    return kept
 
 
 def used_names(take: Take) -> Names:

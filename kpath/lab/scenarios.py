@@ -15,7 +15,8 @@ from kpath.lab import (
     netfilter,
     nics,
     output,
-    qdisc,
+    programs,
+    queues,
     receive,
     tunnels,
 )
@@ -29,7 +30,8 @@ __all__ = ["MODULES", "SCENARIOS", "THEMES", "Lab", "Scenario", "lab", "load_mod
 THEMES = {
     module.__name__.rpartition(".")[2]: (module.__doc__ or "").strip().partition("\n")[0]
     for module in (
-        receive, output, forward, fragments, neighbours, netfilter, ipsec, tunnels, devices, qdisc, nics, busy,
+        receive, output, forward, fragments, neighbours, netfilter, ipsec, tunnels, devices, queues,
+        programs, nics, busy,
     )
 }  # fmt: skip
 """Themes in the order of a packet's life, each with a line of what it is about."""

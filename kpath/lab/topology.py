@@ -181,8 +181,52 @@ def _bridged(prefix: str) -> Iterator[Bridged]:
         remove_namespaces(*names)
 
 
+@dataclass(frozen=True, slots=True)
+class Bonded:
+    """one (10.7.0.1) and two (10.7.0.2), each with a bond of two links to the other; the first link is in use."""
+
+    one: Netns
+    two: Netns
+
+    ONE = "10.7.0.1"
+    TWO = "10.7.0.2"
+
+    @property
+    def all(self) -> tuple[Netns, Netns]:
+        """One and two."""
+        return self.one, self.two
+
+
+@contextlib.contextmanager
+def _bonded(prefix: str) -> Iterator[Bonded]:
+    names = [f"{prefix}-o1", f"{prefix}-o2"]
+    remove_namespaces(*names)
+    try:
+        one, two = make_namespaces(*names)
+        ip_batch(
+            [f"link add s{i} netns {one.name} type veth peer name s{i} netns {two.name}" for i in (1, 2)]
+        )
+        for host, number in ((one, 1), (two, 2)):
+            # No gratuitous ARP: it would come some time after the link is up.
+            host.ip(
+                f"link add bond0 address 02:00:00:07:00:0{number} type bond"
+                " mode active-backup miimon 50 num_grat_arp 0",
+                "link set s1 master bond0", "link set s2 master bond0",
+                f"addr add 10.7.0.{number}/24 dev bond0", "link set bond0 up",
+                f"neigh add 10.7.0.{3 - number} lladdr 02:00:00:07:00:0{3 - number} dev bond0 nud permanent",
+            )  # fmt: skip
+        for host in (one, two):
+            wait_for_link(host, "bond0", "state UP", "active_slave")
+            host.ip("link set bond0 type bond active_slave s1")
+            wait_for_link(host, "bond0", "active_slave s1")
+        yield Bonded(one, two)
+    finally:
+        remove_namespaces(*names)
+
+
 routed = Topology(
     "routed", "two hosts and a router between them, over veth", _routed, ("near", "router", "far"), (VETH,)
 )
 cards = Topology("cards", "two hosts with a real card each, on one wire", _cards, ("left", "right"), (CARDS,))
 bridged = Topology("bridged", "two hosts on a bridge", _bridged, ("b1", "sw", "b2"), (VETH, module("bridge")))
+bonded = Topology("bonded", "two hosts with a bond of two links", _bonded, ("o1", "o2"), (VETH, module("bonding")))

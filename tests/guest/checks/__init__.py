@@ -14,11 +14,13 @@ from tests.guest.checks import (
     netfilter,
     nics,
     output,
+    programs,
+    queues,
     receive,
 )
 from tests.guest.checks.base import CHECKS, Seen, whole
 
 __all__ = ["CHECKS", "THEMES", "Seen", "whole"]
 
-THEMES = (devices, forward, fragments, ipsec, neighbours, netfilter, nics, output, receive)
+THEMES = (devices, forward, fragments, ipsec, neighbours, netfilter, nics, output, programs, queues, receive)
 """The modules whose checks are registered."""

@@ -31,3 +31,12 @@ def nics_tcp(seen: Seen) -> None:
         assert got, f"journey {journey.number} does not arrive: {seen.ways(journey)}"
         merged += any("skb_gro_receive" in names(t) for t in got)
     assert merged, "GRO merged nothing"
+
+
+@check("nics-tcp-no-gro")
+def nics_tcp_no_gro(seen: Seen) -> None:
+    """Every segment arrives as it was sent."""
+    for journey in seen.packets(TCP):
+        got = [t for t in seen.traversals(journey) if t.direction == "receive"]
+        assert got, f"journey {journey.number} does not arrive: {seen.ways(journey)}"
+        assert not any("skb_gro_receive" in names(t) for t in got)

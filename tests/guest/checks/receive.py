@@ -33,7 +33,7 @@ def ping(seen: Seen) -> None:
     to_and_fro(seen, ICMP, seen.one(ICMP, NEAR), seen.one(ICMP, FAR))
 
 
-@check("udp-open", "udp-cork", "options", "qdisc", "tap")
+@check("udp-open", "udp-cork", "options", "qdisc", "tap", "tap-sender")
 def udp_open(seen: Seen) -> None:
     """One journey, to the socket."""
     journey = seen.one(UDP)
