@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import click
+import numpy as np
 import pytest
 
+from kpath.capture.file import CaptureReader, read
+from kpath.capture.tables import Header
 from kpath.cli import watch as command
 from kpath.cli.cost import Cost
 from kpath.cli.main import run
 from kpath.cli.options import Request
+from kpath.dashboard.judge import JudgeMaker
 from kpath.dashboard.snapshot import Snapshot
+
+CAPTURES = Path(__file__).parents[1] / "dashboard" / "captures"
 
 
 @pytest.mark.parametrize(
@@ -85,3 +98,91 @@ def test_the_cost_in_words() -> None:
         cost.tick()
         cost.probes.nanoseconds, cost.probes.runs, cost.probes.seconds = 2_000_000, 10_000, 0.5
         assert cost.words(Snapshot(packets=10)) == words
+
+
+class Replayed:
+    """In place of a running capture: a recording, all at once."""
+
+    def __init__(self, name: str) -> None:
+        self._reader = CaptureReader(CAPTURES / f"{name}.kpath")
+        self.received = self.lost = self.missed = 0
+
+    def header(self) -> Header:
+        return self._reader.header
+
+    def chunks(self, until: Callable[[], str]) -> Iterator[object]:
+        for chunk in self._reader:
+            if isinstance(chunk, np.ndarray):
+                self.received += len(chunk)
+            yield chunk
+
+    def programs(self) -> list[int]:
+        return []
+
+    def hits(self) -> int:
+        return self.received
+
+
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def capturing(_request: Request, _say: object) -> Iterator[Replayed]:
+        yield Replayed("udp-closed")
+
+    monkeypatch.setattr(command, "capturing", capturing)
+
+
+@pytest.mark.usefixtures("replayed")
+def test_lines_and_metrics_of_the_same_packets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scraped: list[str] = []
+    farewell = command._farewell
+
+    def scrape(*given: Any) -> None:  # the last thing before the server ends
+        (address,) = re.findall(r"metrics at (http\S+)", capsys.readouterr().err)
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            scraped.append(answer.read().decode())
+        farewell(*given)
+
+    monkeypatch.setattr(command, "_farewell", scrape)
+    assert run(["watch", "--plain", "--prometheus", ":0"]) == 0
+    assert 'kpath_traversals_total{direction="receive",end="dropped",reason="NO_SOCKET"} 1.0' in scraped[0]
+    assert 'kpath_verdicts_total{document="linux-6",verdict="conforms"} 6.0' in scraped[0]
+    assert "kpath_journeys_total 2.0" in scraped[0]
+
+
+@pytest.mark.usefixtures("replayed")
+def test_json_is_what_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["watch", "--json", "-c", "1"]) == 0
+    said = capsys.readouterr()
+    (line,) = said.out.splitlines()
+    assert [v["verdict"] for v in json.loads(line)["traversals"][0]["verdicts"]] == ["conforms"] * 3
+    assert "1 journeys from" in said.err
+
+
+@pytest.mark.usefixtures("replayed")
+def test_the_dashboard_gets_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The wiring, with the screen left out: packets are shown, saved, counted, and what they cost is told."""
+    from kpath.dashboard import app
+    from kpath.dashboard.feed import LiveFeed
+
+    seen: list[Snapshot] = []
+
+    def shown(stream: Iterable[object], title: str, judge: JudgeMaker, **more: Any) -> None:
+        clock = lambda: 0  # noqa: E731 - the recording is of long ago, but nothing is late
+        feed = LiveFeed(stream, judge, arp=more["arp"], observe=more["observe"], clock=clock)
+        feed.start()
+        feed._thread.join()
+        assert feed.failure is None and title == "any" and more["header"].probes
+        snapshot = feed.latest()
+        assert snapshot is not None
+        seen.append(snapshot)
+        assert more["save"](str(tmp_path / "a.kpath")).startswith("Saved")
+        assert more["cost"](snapshot) == "", "nothing was measured here"
+
+    monkeypatch.setattr(app, "run", shown)
+    monkeypatch.setattr(command, "_wants_view", lambda *_: True)
+    assert run(["watch"]) == 0
+    assert seen[0].packets == 2 and seen[0].verdicts["linux-6"] == {"conforms": 6}
+    assert read(tmp_path / "a.kpath").complete
