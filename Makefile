@@ -19,7 +19,7 @@ ARGS ?=
 # BCC's Python module is Debian's; QEMU, kmod and busybox-static boot guests; nftables and the others are used in them;
 # gcc and zstd are second opinions in tests (a filter's C text, a capture's container); a PNG needs a font.
 PACKAGES := python3-bpfcc python3-venv qemu-system-x86 kmod busybox-static iproute2 iputils-ping libpcap0.8 procps \
-	nftables gcc libc6-dev zstd fonts-dejavu-core
+	nftables iptables gcc libc6-dev zstd fonts-dejavu-core
 
 .DEFAULT_GOAL := help
 .PHONY: help setup packages lint test matrix captures docs man demo clean

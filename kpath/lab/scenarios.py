@@ -11,6 +11,7 @@ from kpath.lab import (
     forward,
     fragments,
     ipsec,
+    iptables,
     neighbours,
     netfilter,
     nics,
@@ -18,6 +19,7 @@ from kpath.lab import (
     programs,
     queues,
     receive,
+    routing,
     tunnels,
 )
 from kpath.lab.bench import lab
@@ -30,7 +32,8 @@ __all__ = ["MODULES", "SCENARIOS", "THEMES", "Lab", "Scenario", "lab", "load_mod
 THEMES = {
     module.__name__.rpartition(".")[2]: (module.__doc__ or "").strip().partition("\n")[0]
     for module in (
-        receive, output, forward, fragments, neighbours, netfilter, ipsec, tunnels, devices, queues,
+        receive, output, forward, routing, fragments, neighbours, netfilter, iptables, ipsec, tunnels,
+        devices, queues,
         programs, nics, busy,
     )
 }  # fmt: skip

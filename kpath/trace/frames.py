@@ -84,7 +84,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The kernel dropped a packet: ``name`` of the reason ("" where it has none), the address and function that did it."""
+    """The kernel dropped a packet: ``name`` of the reason ("" where it has none), the address and the function."""
 
     event: Event
     name: str

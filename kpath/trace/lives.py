@@ -156,7 +156,7 @@ class Lives:
         return life
 
     def drop(self, event: Event, reason: str, by: str = "") -> Life | None:
-        """Note that the kernel dropped this packet, for this reason (a name or ""), in this function; returns its life."""
+        """Note that the kernel dropped this packet, for a reason (its name or ""), in a function; returns its life."""
         life = self.life(event)
         if life is None:
             return None

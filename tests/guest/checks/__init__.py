@@ -10,6 +10,7 @@ from tests.guest.checks import (
     forward,
     fragments,
     ipsec,
+    iptables,
     neighbours,
     netfilter,
     nics,
@@ -17,10 +18,14 @@ from tests.guest.checks import (
     programs,
     queues,
     receive,
+    routing,
 )
 from tests.guest.checks.base import CHECKS, Seen, whole
 
 __all__ = ["CHECKS", "THEMES", "Seen", "whole"]
 
-THEMES = (devices, forward, fragments, ipsec, neighbours, netfilter, nics, output, programs, queues, receive)
+THEMES = (
+    devices, forward, fragments, ipsec, iptables, neighbours, netfilter, nics, output, programs, queues, receive,
+    routing,
+)  # fmt: skip
 """The modules whose checks are registered."""
