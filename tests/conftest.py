@@ -13,6 +13,9 @@ settings.register_profile("same", derandomize=True, deadline=None, suppress_heal
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("same")
 
+# What is asserted in there tells what it saw, too.
+pytest.register_assert_rewrite("tests.guest.checks")
+
 pytest_plugins = ["kpath.guest.pytest_plugin"]
 
 GUEST = Path(__file__).parent / "guest"
