@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from tests.guest.ftrace import Call, cut
 
-PIECES = frozenset({"__netif_receive_skb_core", "tcp_v4_do_rcv", "__tcp_transmit_skb"})
+PIECES = frozenset({"__netif_receive_skb", "__netif_receive_skb_one_core", "tcp_v4_do_rcv", "__tcp_transmit_skb"})
 """Where the work on one packet begins that may be done by one or another: a packet out of a poll
 (net/core/dev.c:process_backlog), a segment out of a softirq or out of a socket's backlog
 (net/ipv4/tcp_ipv4.c:tcp_v4_rcv, net/core/sock.c:__release_sock), a segment that TCP sends whatever was the cause."""

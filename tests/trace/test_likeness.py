@@ -33,7 +33,7 @@ def see(*texts: str, begin: Collection[str] = ROOTS) -> Sight:
 
 RECEIVE = """
 poll
-  __netif_receive_skb_core
+  __netif_receive_skb_one_core
     ip_rcv
       ip_rcv_core
       ip_local_deliver
@@ -79,7 +79,7 @@ def test_it_does_not_matter_which_poll_has_a_packet() -> None:
 
 TCP_RECEIVE = """
 poll
-  __netif_receive_skb_core
+  __netif_receive_skb_one_core
     ip_rcv
       tcp_v4_rcv
         {}
@@ -116,7 +116,7 @@ def test_ends_of_buffers_are_edges_and_in_no_tree() -> None:
 def test_a_difference_says_how_often_and_what() -> None:
     (found, *_) = differences([see(RECEIVE)], [see(), see()])
     assert str(found).splitlines()[:3] == [
-        "kpath saw this 1 times, the tracer 0 and 0 times:", "  __netif_receive_skb_core", "    ip_rcv",
+        "kpath saw this 1 times, the tracer 0 and 0 times:", "  __netif_receive_skb_one_core", "    ip_rcv",
     ]  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_the_tracer_s_text_becomes_the_same_trees() -> None:
     text = """
  0)  python3-204   |  __do_softirq() {
  0)  python3-204   |    poll() {
- 0)  python3-204   |      __netif_receive_skb_core() {
+ 0)  python3-204   |      __netif_receive_skb_one_core() {
  0)  python3-204   |        ip_rcv() {
  0)  python3-204   |          ip_rcv_core();
  1)    <idle>-0    |  other();
@@ -132,7 +132,7 @@ def test_the_tracer_s_text_becomes_the_same_trees() -> None:
  0)  python3-204   |            udp_rcv();
  0)  python3-204   |          } /* ip_local_deliver */
  0)  python3-204   |        } /* ip_rcv */
- 0)  python3-204   |      } /* __netif_receive_skb_core */
+ 0)  python3-204   |      } /* __netif_receive_skb_one_core */
  0)  python3-204   |    } /* poll */
  0)  python3-204   |  } /* __do_softirq */
 """
