@@ -1,0 +1,112 @@
+"""Datagrams and raw packets that a host makes in unusual ways, and the errors that they call forth."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from kpath.lab import traffic
+from kpath.lab.declare import Steps, expect, scenario
+from kpath.lab.output import datagram
+from kpath.lab.topology import Routed, routed
+
+LOOSE_SOURCE_ROUTE, RECORD_ROUTE = 131, 7
+
+
+@scenario("udp-connected", routed, exercises={"linux-6": ("udp_sendmsg", "udp_rcv")})
+def udp_connected(n: Routed) -> Steps:
+    """A datagram between two connected sockets: the sender keeps its route, the receiver is found early."""
+    with n.far.socket(socket.SOCK_DGRAM) as receiver, n.near.socket(socket.SOCK_DGRAM) as sender:
+        receiver.bind((n.FAR, 5581))
+        sender.bind((n.NEAR, 5582))
+        receiver.connect((n.NEAR, 5582))
+        sender.connect((n.FAR, 5581))
+        yield
+        sender.send(b"known")
+        expect(receiver.recv(100) == b"known", "lost")
+        yield
+
+
+@scenario("udp-segment", routed, exercises={"linux-6": ("udp_send_skb",)})
+def udp_segment(n: Routed) -> Steps:
+    """One write that is three datagrams (UDP_SEGMENT): one packet all the way, cut before the receiver's socket."""
+    udp_segment_option = 103
+    with n.far.socket(socket.SOCK_DGRAM) as receiver, n.near.socket(socket.SOCK_DGRAM) as sender:
+        receiver.bind((n.FAR, 5583))
+        sender.setsockopt(socket.IPPROTO_UDP, udp_segment_option, 1000)
+        yield
+        sender.sendto(b"g" * 3000, (n.FAR, 5583))
+        expect([len(receiver.recv(4000)) for _ in range(3)] == [1000] * 3, "not three datagrams")
+        yield
+
+
+@scenario("raw-header", routed, exercises={"linux-6": ("raw_sendmsg",)})
+def raw_header(n: Routed) -> Steps:
+    """A packet whose IP header the program made itself (IP_HDRINCL)."""
+    with n.far.socket(socket.SOCK_DGRAM) as receiver, n.near.socket(socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
+        receiver.bind((n.FAR, 5584))
+        yield
+        sender.sendto(datagram(n.NEAR, n.FAR, b"by hand", 5584), (n.FAR, 0))
+        expect(receiver.recv(100) == b"by hand", "lost")
+        yield
+
+
+@scenario("ping-options", routed, exercises={"linux-6": ("icmp_reply", "ip_forward_options")})
+def ping_options(n: Routed) -> Steps:
+    """ping that records its route: the answer has the option, too."""
+    with n.near.socket(socket.SOCK_RAW, socket.IPPROTO_ICMP) as s:
+        s.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([RECORD_ROUTE, 19, 4]) + bytes(16) + b"\0")
+        yield
+        s.sendto(traffic.echo_request(0x4B51, 1, 56), (n.FAR, 0))
+        expect(s.recv(1000)[0] & 15 == 10, "no option in the answer")
+        yield
+
+
+@scenario("source-route", routed, exercises={"linux-6": ("ip_options_rcv_srr",)})
+def source_route(n: Routed) -> Steps:
+    """A datagram that says by which router it wants to go (loose source route)."""
+    for host in (n.router, n.far):
+        host.sysctl(ipv4__conf__all__accept_source_route=1)
+    n.router.sysctl(ipv4__conf__ra__accept_source_route=1)
+    n.far.sysctl(ipv4__conf__vb__accept_source_route=1)
+    with n.far.socket(socket.SOCK_DGRAM) as receiver, n.near.socket(socket.SOCK_DGRAM) as sender:
+        receiver.bind((n.FAR, 5585))
+        option = bytes([LOOSE_SOURCE_ROUTE, 7, 4]) + socket.inet_aton("10.1.0.2") + b"\0"
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, option)
+        yield
+        sender.sendto(b"by there", (n.FAR, 5585))
+        expect(receiver.recv(100) == b"by there", "lost")
+        yield
+    for host in (n.router, n.far):
+        host.sysctl(ipv4__conf__all__accept_source_route=0)
+
+
+@scenario("bad-option", routed, exercises={"linux-6": ("ip_rcv_options", "icmp_send")})
+def bad_option(n: Routed) -> Steps:
+    """A malformed IP option: the router answers parameter problem."""
+    data = struct.pack("!HHHH", 4000, 9, 8, 0)
+    option = bytes([RECORD_ROUTE, 11, 2]) + bytes(8) + b"\0"  # its pointer lies before its first slot
+    head = struct.pack(
+        "!BBHHHBBH4s4s", 0x48, 0, 40, 1, 0, 64, 17, 0, socket.inet_aton(n.NEAR), socket.inet_aton(n.FAR)
+    )
+    with (
+        n.near.socket(socket.SOCK_RAW, socket.IPPROTO_ICMP) as listener,
+        n.near.socket(socket.SOCK_RAW, socket.IPPROTO_RAW) as sender,
+    ):
+        yield
+        sender.sendto(head + option + data, (n.FAR, 0))
+        expect(listener.recv(1000)[20] == 12, "no parameter problem came")
+        yield
+
+
+@scenario("icmp-timestamp", routed, exercises={"linux-6": ("icmp_reply",)})
+def icmp_timestamp(n: Routed) -> Steps:
+    """A host is asked for its time, and answers."""
+    timestamp, answer = 13, 14
+    body = struct.pack("!HHIII", 0x4B52, 1, 0, 0, 0)
+    request = struct.pack("!BBH", timestamp, 0, traffic.checksum(bytes([timestamp, 0, 0, 0]) + body)) + body
+    with n.near.socket(socket.SOCK_RAW, socket.IPPROTO_ICMP) as s:
+        yield
+        s.sendto(request, (n.FAR, 0))
+        expect(s.recv(1000)[20] == answer, "no answer")
+        yield
