@@ -21,8 +21,10 @@ ARGS ?=
 PACKAGES := python3-bpfcc python3-venv qemu-system-x86 kmod busybox-static iproute2 iputils-ping libpcap0.8 procps \
 	nftables iptables gcc libc6-dev zstd fonts-dejavu-core
 
+comma := ,
+
 .DEFAULT_GOAL := help
-.PHONY: help setup packages lint test matrix captures docs man demo clean
+.PHONY: compare help setup packages lint test matrix captures docs man demo clean
 
 help: ## Show this
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -68,6 +70,10 @@ man: docs ## Make the manual page, build/kpath.1, from docs/commands.md (needs t
 	@mkdir -p build
 	@command -v lowdown >/dev/null || { echo "Install lowdown first: apt install lowdown" >&2; exit 1; }
 	lowdown -s -Tman -M title=KPATH -M section=1 -M source=kpath -o build/kpath.1 docs/commands.md
+
+compare: setup ## Check kernels against the documents, in guests (KERNELS=6.1,7.3; ARGS for kpath compare)
+	$(BIN)/python -m kpath.guest run $(patsubst %,--kernel %,$(subst $(comma), ,$(KERNELS))) --nics -- \
+	    sh -c 'exec kpath compare --junit $$KPATH_OUT/junit.xml --sarif $$KPATH_OUT/compare.sarif --keep $$KPATH_OUT/captures $(ARGS)'
 
 demo: setup ## Watch packets take their path, here or in a guest (DEMO_KERNEL=6.12)
 	@if [ "$$(id -u)" = 0 ] && [ -e /sys/kernel/tracing/available_filter_functions ]; then \
