@@ -62,7 +62,9 @@ def pmtu_learned(seen: Seen) -> None:
     first, second = seen.packets(UDP, NEAR)
     assert seen.ways(first) == [OUT, ("forward", "router", "ra", "", "dropped")]
     assert seen.traversals(seen.one(ICMP))[0].cause is first
-    assert "ip_do_fragment" in names(seen.traversals(second)[0]) and seen.ways(second).count(OVER) == 2
+    assert "ip_do_fragment" in names(seen.traversals(second)[0])
+    # The router's connection tracking, used before, still puts fragments together there before 5.13 (nf_defrag_ipv4).
+    assert sorted(w[4] for w in seen.ways(second) if w[:2] == IN[:2]) == ["delivered", "merged"]
 
 
 @check("too-big-local")
