@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -58,6 +58,10 @@ class Recorded:
     symbols: Symbols = field(default_factory=lambda: Symbols.from_lines(()))
     journeys: Callable[[Take], Seen] = field(default=lambda take: Seen([], Knowledge()))
     frames: Callable[[Take], list[Frame]] = field(default=lambda take: [])
+    troubled: dict[str, str] = field(default_factory=dict)
+    """Why a take cannot be judged, however often it was played."""
+    write: Callable[[Take, Path, Sequence[str]], None] = field(default=lambda take, path, command: None)
+    """A capture file of a take."""
 
     def take(self, name: str) -> Take:
         """What the scenario gave; the test is skipped or fails where there is nothing."""
@@ -75,6 +79,7 @@ class Player:
         self._repeats = [p.address for p in trace.session.probes if p.name == REPEATS and p.program]
         self.takes: dict[str, Take] = {}
         self.failures: dict[str, str] = {}
+        self.troubled: dict[str, str] = {}
 
     def record(self, which: Iterable[Scenario]) -> None:
         """Fills ``takes`` and ``failures`` with all that are possible here."""
@@ -95,7 +100,9 @@ class Player:
                 self.failures.pop(scenario.name, None)
                 trouble = self._trouble(self.takes[scenario.name], scenario.busy)
             if not trouble or (repeated and trouble == REPEATED):
+                self.troubled.pop(scenario.name, None)
                 return
+            self.troubled[scenario.name] = trouble
             repeated = trouble == REPEATED
             note(f"{scenario.name}, play {number + 1}: {trouble.strip().splitlines()[-1]}")
 
@@ -130,7 +137,7 @@ def recorded() -> Iterator[Recorded]:
         player.record(scenarios.SCENARIOS.values())
         found = Recorded(
             trace.knowledge, session.probes, DropReasons.from_btf(session.btf), player.takes, player.failures,
-            session.symbols, frames=trace.frames,
+            session.symbols, frames=trace.frames, troubled=player.troubled, write=trace.write,
         )  # fmt: skip
 
     def journeys(take: Take) -> Seen:
