@@ -1,4 +1,4 @@
-"""Datagrams and raw packets that a host makes in unusual ways, and the errors that they call forth."""
+"""Datagrams, raw packets and questions that a host makes in unusual ways."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kpath.lab.declare import Steps, expect, scenario
 from kpath.lab.output import datagram
 from kpath.lab.topology import Routed, routed
 
-LOOSE_SOURCE_ROUTE, RECORD_ROUTE = 131, 7
+RECORD_ROUTE = 7
 
 
 @scenario("udp-connected", routed, exercises={"linux-6": ("udp_sendmsg", "udp_rcv")})
@@ -29,7 +29,7 @@ def udp_connected(n: Routed) -> Steps:
 
 @scenario("udp-segment", routed, exercises={"linux-6": ("udp_send_skb",)})
 def udp_segment(n: Routed) -> Steps:
-    """One write that is three datagrams (UDP_SEGMENT): one packet all the way, cut before the receiver's socket."""
+    """One write that is three datagrams (UDP_SEGMENT), cut as late as the devices on its way allow."""
     udp_segment_option = 103
     with n.far.socket(socket.SOCK_DGRAM) as receiver, n.near.socket(socket.SOCK_DGRAM) as sender:
         receiver.bind((n.FAR, 5583))
@@ -59,43 +59,6 @@ def ping_options(n: Routed) -> Steps:
         yield
         s.sendto(traffic.echo_request(0x4B51, 1, 56), (n.FAR, 0))
         expect(s.recv(1000)[0] & 15 == 10, "no option in the answer")
-        yield
-
-
-@scenario("source-route", routed, exercises={"linux-6": ("ip_options_rcv_srr",)})
-def source_route(n: Routed) -> Steps:
-    """A datagram that says by which router it wants to go (loose source route)."""
-    for host in (n.router, n.far):
-        host.sysctl(ipv4__conf__all__accept_source_route=1)
-    n.router.sysctl(ipv4__conf__ra__accept_source_route=1)
-    n.far.sysctl(ipv4__conf__vb__accept_source_route=1)
-    with n.far.socket(socket.SOCK_DGRAM) as receiver, n.near.socket(socket.SOCK_DGRAM) as sender:
-        receiver.bind((n.FAR, 5585))
-        option = bytes([LOOSE_SOURCE_ROUTE, 7, 4]) + socket.inet_aton("10.1.0.2") + b"\0"
-        sender.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, option)
-        yield
-        sender.sendto(b"by there", (n.FAR, 5585))
-        expect(receiver.recv(100) == b"by there", "lost")
-        yield
-    for host in (n.router, n.far):
-        host.sysctl(ipv4__conf__all__accept_source_route=0)
-
-
-@scenario("bad-option", routed, exercises={"linux-6": ("ip_rcv_options", "icmp_send")})
-def bad_option(n: Routed) -> Steps:
-    """A malformed IP option: the router answers parameter problem."""
-    data = struct.pack("!HHHH", 4000, 9, 8, 0)
-    option = bytes([RECORD_ROUTE, 11, 2]) + bytes(8) + b"\0"  # its pointer lies before its first slot
-    head = struct.pack(
-        "!BBHHHBBH4s4s", 0x48, 0, 40, 1, 0, 64, 17, 0, socket.inet_aton(n.NEAR), socket.inet_aton(n.FAR)
-    )
-    with (
-        n.near.socket(socket.SOCK_RAW, socket.IPPROTO_ICMP) as listener,
-        n.near.socket(socket.SOCK_RAW, socket.IPPROTO_RAW) as sender,
-    ):
-        yield
-        sender.sendto(head + option + data, (n.FAR, 0))
-        expect(listener.recv(1000)[20] == 12, "no parameter problem came")
         yield
 
 

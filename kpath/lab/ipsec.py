@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from kpath.lab import traffic
 from kpath.lab.declare import Steps, expect, scenario
 from kpath.lab.needs import module
@@ -12,15 +14,18 @@ ESP, XFRM = module("esp4"), module("xfrm_user")
 
 _KEY = "0x" + "0123456789abcdef" * 2 + "01020304"
 _AEAD = f"aead rfc4106(gcm(aes)) {_KEY} 128"
+_AUTH = "0x" + "0123456789abcdef" * 4
 
 
 def _states(*ends: tuple[str, str, int], mode: str) -> list[str]:
     return [f"xfrm state add src {a} dst {b} proto esp spi {spi} mode {mode} {_AEAD}" for a, b, spi in ends]
 
 
-def _policy(way: str, source: str, to: str, mode: str, ends: tuple[str, str] | None = None) -> str:
+def _policy(
+    way: str, source: str, to: str, mode: str, ends: tuple[str, str] | None = None, protocol: str = "esp"
+) -> str:
     tunnel = f"src {ends[0]} dst {ends[1]} " if ends else ""
-    return f"xfrm policy add src {source} dst {to} dir {way} tmpl {tunnel}proto esp mode {mode}"
+    return f"xfrm policy add src {source} dst {to} dir {way} tmpl {tunnel}proto {protocol} mode {mode}"
 
 
 def _no_xfrm(*hosts: Netns) -> None:
@@ -86,3 +91,59 @@ def xfrm_block(n: Routed) -> Steps:
     traffic.udp_send(n.near, n.FAR)
     yield
     _no_xfrm(n.router)
+
+
+@scenario("xfrm-block-in", routed, needs=(XFRM, ESP), exercises={"linux-6": ("__xfrm_policy_check",)})
+def xfrm_block_in(n: Routed) -> Steps:
+    """A host takes from another only what comes by ESP, and a plain datagram comes."""
+    n.far.ip(_policy("in", n.NEAR, n.FAR, "transport"))
+    with n.far.socket(socket.SOCK_DGRAM) as receiver:
+        receiver.bind((n.FAR, 5601))
+        yield
+        traffic.udp_send(n.near, n.FAR, port=5601)
+        yield
+    _no_xfrm(n.far)
+
+
+@scenario("xfrm-block-out", routed, needs=(XFRM,))
+def xfrm_block_out(n: Routed) -> Steps:
+    """A policy of the sender forbids a datagram before there is one; another one goes."""
+    n.near.ip(f"xfrm policy add src {n.NEAR} dst {n.FAR} proto udp dport 5602 dir out action block")
+    yield
+    refused = False
+    with n.near.socket(socket.SOCK_DGRAM) as s:
+        try:
+            s.sendto(b"x", (n.FAR, 5602))
+        except PermissionError:
+            refused = True
+    expect(refused, "the kernel sent it")
+    expect(traffic.udp(n.near, n.far, n.FAR, port=5603) == 1, "lost")
+    yield
+    _no_xfrm(n.near)
+
+
+@scenario("ah-transport", routed, needs=(module("ah4"), XFRM), exercises={"linux-6": ("xfrm4_output", "xfrm4_rcv")})
+def ah_transport(n: Routed) -> Steps:
+    """A datagram that is signed and not encrypted (AH)."""
+    state = f"xfrm state add src {n.NEAR} dst {n.FAR} proto ah spi 0x500 mode transport auth hmac(sha256) {_AUTH}"
+    n.near.ip(state, _policy("out", n.NEAR, n.FAR, "transport", protocol="ah"))
+    n.far.ip(state, _policy("in", n.NEAR, n.FAR, "transport", protocol="ah"))
+    yield
+    expect(traffic.udp(n.near, n.far, n.FAR) == 1, "lost")
+    yield
+    _no_xfrm(n.near, n.far)
+
+
+@scenario(
+    "ipcomp", routed, needs=(module("ipcomp"), module("deflate"), XFRM),
+    exercises={"linux-6": ("xfrm4_output", "xfrm4_rcv")},
+)  # fmt: skip
+def ipcomp(n: Routed) -> Steps:
+    """A datagram that is compressed on its way (IPComp)."""
+    state = f"xfrm state add src {n.NEAR} dst {n.FAR} proto comp spi 0x600 mode transport comp deflate"
+    n.near.ip(state, _policy("out", n.NEAR, n.FAR, "transport", protocol="comp"))
+    n.far.ip(state, _policy("in", n.NEAR, n.FAR, "transport", protocol="comp"))
+    yield
+    expect(traffic.udp(n.near, n.far, n.FAR, 1000) == 1, "lost")
+    yield
+    _no_xfrm(n.near, n.far)

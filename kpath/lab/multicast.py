@@ -15,7 +15,6 @@ GROUP = "239.9.9.9"
 # uapi/linux/mroute.h
 MRT_INIT, MRT_DONE, MRT_ADD_VIF, MRT_ADD_MFC = 200, 201, 202, 204
 VIFF_USE_IFINDEX = 8
-UPCALL_NOCACHE = 1
 
 
 @contextlib.contextmanager
@@ -68,21 +67,5 @@ def multicast_forward(n: Routed) -> Steps:
         _entry(daemon, n.NEAR)
         yield
         sender.sendto(b"to all", (GROUP, 5591))
-        expect(member.recv(100) == b"to all", "lost")
-        yield
-
-
-@scenario("multicast-unresolved", routed, exercises={"linux-6": ("ip_mr_input",)})
-def multicast_unresolved(n: Routed) -> Steps:
-    """The router does not know the group yet: the datagram waits until the daemon was asked and has answered."""
-    with _daemon(n) as daemon, _member(n, 5592) as member, _sender(n) as sender:
-        yield
-        sender.sendto(b"to all", (GROUP, 5592))
-        while True:
-            asked = daemon.recv(1000)
-            if asked[9] == 0:  # a packet of protocol 0 is the kernel's question, another one IGMP
-                break
-        expect(asked[8] == UPCALL_NOCACHE, "the kernel asked something else")
-        _entry(daemon, n.NEAR)
         expect(member.recv(100) == b"to all", "lost")
         yield

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from kpath.lab import (
     busy,
+    datagrams,
     devices,
     forward,
     fragments,
     ipsec,
     iptables,
+    multicast,
     neighbours,
     netfilter,
     nics,
@@ -20,6 +22,7 @@ from kpath.lab import (
     queues,
     receive,
     routing,
+    segments,
     tunnels,
 )
 from kpath.lab.bench import lab
@@ -32,9 +35,8 @@ __all__ = ["MODULES", "SCENARIOS", "THEMES", "Lab", "Scenario", "lab", "load_mod
 THEMES = {
     module.__name__.rpartition(".")[2]: (module.__doc__ or "").strip().partition("\n")[0]
     for module in (
-        receive, output, forward, routing, fragments, neighbours, netfilter, iptables, ipsec, tunnels,
-        devices, queues,
-        programs, nics, busy,
+        receive, output, datagrams, segments, multicast, forward, routing, fragments, neighbours, netfilter,
+        iptables, ipsec, tunnels, devices, queues, programs, nics, busy,
     )
 }  # fmt: skip
 """Themes in the order of a packet's life, each with a line of what it is about."""

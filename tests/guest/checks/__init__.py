@@ -6,11 +6,13 @@ The tests in guests ask this of what they have just seen, those without a kernel
 from __future__ import annotations
 
 from tests.guest.checks import (
+    datagrams,
     devices,
     forward,
     fragments,
     ipsec,
     iptables,
+    multicast,
     neighbours,
     netfilter,
     nics,
@@ -19,13 +21,14 @@ from tests.guest.checks import (
     queues,
     receive,
     routing,
+    segments,
 )
 from tests.guest.checks.base import CHECKS, Seen, whole
 
 __all__ = ["CHECKS", "THEMES", "Seen", "whole"]
 
 THEMES = (
-    devices, forward, fragments, ipsec, iptables, neighbours, netfilter, nics, output, programs, queues, receive,
-    routing,
+    datagrams, devices, forward, fragments, ipsec, iptables, multicast, neighbours, netfilter, nics, output, programs,
+    queues, receive, routing, segments,
 )  # fmt: skip
 """The modules whose checks are registered."""
