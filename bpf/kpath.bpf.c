@@ -439,6 +439,8 @@ INLINE int identify(struct scratch *s, struct counters *c, int begin_life)
 
 INLINE void output(struct pt_regs *ctx, struct event *e, struct counters *c)
 {
+    /* The number is of the CPU that sends: a task may have moved since an event of its was kept back. */
+    e->cpu = bpf_get_smp_processor_id();
     e->seq = c->sent++;
 #if RING
     int failed = events.ringbuf_output(e, sizeof(*e), RB_NO_WAKEUP);

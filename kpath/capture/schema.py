@@ -123,7 +123,7 @@ FIELDS: tuple[Field, ...] = (
     Field("gso_segs", "u16", "number of GSO segments"),
     Field("ipcb", "u16", "IPCB(skb)->flags (IPSKB_*), meaningful between ip_rcv or ip_output and the device"),
     Field("frag_max", "u16", "IPCB(skb)->frag_max_size: largest fragment it was reassembled from, bytes"),
-    Field("cpu", "u16", "CPU number"),
+    Field("cpu", "u16", "number of the CPU; of what was kept back (STASHED), of the one that sent it up"),
     Field("flags", "u16", "bits of Flag"),
     Field("kind", "u8", "Kind"),
     Field("ttl", "u8", "IP time to live"),
