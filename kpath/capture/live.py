@@ -28,7 +28,7 @@ from kpath.capture.reader import Chunk
 from kpath.capture.records import Events
 from kpath.capture.resolve import Probe
 from kpath.capture.schema import EVENT
-from kpath.capture.session import Batch, LossReport, Session
+from kpath.capture.session import POLL_EVENTS, Batch, LossReport, Session
 from kpath.capture.tables import Fact, Facts, Footer, Header, Loss, Names, PlannedProbe, Symbols
 from kpath.kernel import netstate
 from kpath.kernel.errors import KernelError
@@ -81,6 +81,10 @@ class LiveSource:
         self._queue: deque[_Item] = deque()
         self._queued = 0
         self._change = threading.Condition()
+        self._drained = 0
+        self.settled = 0
+        """Time (ns, CLOCK_MONOTONIC) until which all events have been yielded by ``chunks`` and looked at. The clock
+        itself would not do: events may be waiting that nobody has read."""
         self._until: Callable[[], str] = str
         self._ended = ""
         self._detached = False
@@ -224,8 +228,10 @@ class LiveSource:
     def _next(self, timeout: float) -> _Item | None:
         with self._change:
             if not self._queue and self._thread.is_alive():
+                self.settled = self._drained
                 self._change.wait(timeout)
             if not self._queue:
+                self.settled = self._drained
                 return None
             item = self._queue.popleft()
             self._queued -= item.events.nbytes
@@ -263,6 +269,8 @@ class LiveSource:
             if due or len(batch.events):
                 accounted = now
             self._hand_over(batch)
+            if len(batch.events) < POLL_EVENTS:  # else there may be more
+                self._drained = int(now * 1e9)
             if now - looked >= MODULES:
                 looked = now
                 self._attach_late()

@@ -31,6 +31,10 @@ from kpath.kernel.symbols import Symbols
 _VERDICT = "nf_hook_slow"
 
 
+POLL_EVENTS = 1 << 20
+"""A poll ends when it has so many events, though there may be more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to capture. ``backend`` is auto, multi or kprobe; ``buffer`` is auto, ring or perf."""
@@ -267,7 +271,7 @@ class Session:
         parts: list[Events] = []
         while len(part := self._reader.read()):
             parts.append(part)
-            if sum(map(len, parts)) >= 1 << 20:
+            if sum(map(len, parts)) >= POLL_EVENTS:
                 break
         events: Events = np.concatenate(parts) if parts else np.empty(0, EVENT)
         self._received += len(events)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -115,7 +114,7 @@ def _print(
             if isinstance(chunk, Footer):
                 footer = chunk
             printer.take(assembler.feed(chunk))
-            printer.take(assembler.tick(time.monotonic_ns()))
+            printer.take(assembler.tick(source.settled))
             if printer.full:
                 ending.end(COUNT)
         printer.take(assembler.flush())
@@ -184,6 +183,7 @@ def _dashboard(
         save=keeper.save,
         cost=cost.words,
         observe=counting,
+        settled=lambda: source.settled,
     )
 
 

@@ -50,14 +50,15 @@ def run(
     save: Save | None = None,
     cost: Cost | None = None,
     observe: Observer | None = None,
+    settled: Callable[[], int] | None = None,
 ) -> Snapshot:
     """Show a stream of chunks until the user quits; returns the last snapshot.
 
     ``stream`` is iterated by another thread, to its end; for a live one ``stop`` asks it to end when the user quits.
     ``title`` is the interface, or the file. ``judge`` makes a judge when the assembler is there. ``documents`` are
     those of the coverage view when there is no judge. ``observe`` is told of each packet, in the other thread, when the
-    stream is live. Raises whatever ended the stream with an error, and whatever went
-    wrong in drawing, when the terminal is in order again.
+    stream is live; ``settled`` tells up to which time (ns) all of it has been handed over. Raises whatever ended the
+    stream with an error, and whatever went wrong in drawing, when the terminal is in order again.
     """
     # Textual waits so long (ms) after an escape whether more comes of a key's sequence; it is read when it is imported.
     os.environ.setdefault("ESCDELAY", "50")
@@ -65,7 +66,7 @@ def run(
 
     feed: LiveFeed | Recording
     if live:
-        feed = LiveFeed(stream, judge, arp=arp, stop_stream=stop, observe=observe)
+        feed = LiveFeed(stream, judge, arp=arp, stop_stream=stop, observe=observe, settled=settled)
     else:
         feed = Recording(stream, judge, arp=arp)
     look, views = outfit(feed, header, documents)

@@ -76,7 +76,9 @@ class LiveFeed:
         observe: Observer | None = None,
         clock: Clock = time.monotonic_ns,
         cpu: Callable[[], float] = time.process_time,
+        settled: Callable[[], int] | None = None,
     ) -> None:
+        """``settled`` tells the time (ns) until which all events have been handed over; without it the clock does."""
         self.failure: BaseException | None = None
         self.length = 0
         self.lag = 0.0
@@ -86,6 +88,7 @@ class LiveFeed:
         self._aggregates = Aggregates()
         self._stop_stream = stop_stream or (lambda: None)
         self._clock = clock
+        self._settled = settled or clock
         self._cpu = cpu
         self._cpu_before = cpu(), clock()
         self._share: float | None = None
@@ -153,7 +156,7 @@ class LiveFeed:
         self._fold(journeys)
         # While there is a backlog, journeys that the clock would end have events waiting: the stream's time decides.
         if self.lag < BEHIND:
-            self._fold(self._pipeline.tick(now))
+            self._fold(self._pipeline.tick(self._settled()))
 
     def _measure(self, chunk: object) -> None:
         """How far behind? An empty chunk says that nothing is waiting."""

@@ -366,3 +366,23 @@ def test_signals_are_reasons_while_the_capture_runs(number: int, reason: str) ->
         os.kill(os.getpid(), number)
         assert ending() == reason
     assert signal.getsignal(number) is before
+
+
+def test_settled_does_not_pass_what_waits() -> None:
+    """However late it is by the clock: batches that nobody has looked at hold the time back."""
+    fake = FakeSession([Batch(events(4), None), Batch(events(5), None)])
+    ended = threading.Event()
+    source = source_of(fake)
+    seen: list[tuple[int, int]] = []
+    for chunk in source.chunks(lambda: COMMAND if ended.is_set() else ""):
+        if not isinstance(chunk, np.ndarray):
+            continue
+        while fake.batches:  # until both have been read from the kernel, and one of them waits
+            time.sleep(0.001)
+        seen.append((len(chunk), source.settled))
+        if not len(chunk):
+            ended.set()
+    (first, before), (second, still) = seen[:2]
+    assert (first, second) == (4, 5)
+    assert still == before, "the second batch was waiting"
+    assert seen[2][0] == 0 and seen[2][1] > fake.start_ns, "nothing waits: all before the last poll is known"

@@ -105,7 +105,7 @@ class Replayed:
 
     def __init__(self, name: str) -> None:
         self._reader = CaptureReader(CAPTURES / f"{name}.kpath")
-        self.received = self.lost = self.missed = 0
+        self.received = self.lost = self.missed = self.settled = 0
 
     def header(self) -> Header:
         return self._reader.header
