@@ -14,7 +14,7 @@ from tests.guest.checks.base import (
 def nics(seen: Seen) -> None:
     """Real drivers: a poll, GRO, and the other card's transmit function."""
     assert seen.journeys
-    for journey in seen.journeys:
+    for journey in seen.asked_for():
         sent, got = seen.traversals(journey)
         assert seen.way(sent)[3] in ("eth0", "eth1") and seen.way(sent)[4] == "sent"
         assert {seen.way(sent)[3], seen.way(got)[2]} == {"eth0", "eth1"}

@@ -26,7 +26,7 @@ from tests.guest.checks.base import (
 def tcp(seen: Seen) -> None:
     """Each segment is a journey, through the router to the other side."""
     there, back = seen.packets(TCP, NEAR), seen.packets(TCP, FAR)
-    assert len(there) + len(back) == len(seen.journeys) >= 8
+    assert len(there) + len(back) == len(seen.asked_for()) >= 8
     for journey in there:
         assert seen.ways(journey) == [OUT, OVER, IN]
         assert seen.traversals(journey)[2].end.where == "tcp_v4_rcv"
@@ -40,7 +40,7 @@ def tcp(seen: Seen) -> None:
     assert syn.header and syn.header.tcp_flags == 0x02 and synack.header and synack.header.tcp_flags == 0x12
     assert seen.traversals(syn)[0].roots[0].frame.name == "tcp_v4_connect"
     assert seen.traversals(synack)[0].cause is syn
-    for journey in seen.journeys:
+    for journey in seen.asked_for():
         forwarded(seen, seen.traversals(journey)[1])
 
 

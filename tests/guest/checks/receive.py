@@ -84,5 +84,5 @@ def tcp_refused(seen: Seen) -> None:
 @check("loopback")
 def loopback(seen: Seen) -> None:
     """Out and in again, by lo."""
-    for journey in seen.journeys:
+    for journey in seen.asked_for():
         assert [w[:4] for w in seen.ways(journey)] == [("output", "near", "", "lo"), ("receive", "near", "lo", "")]
