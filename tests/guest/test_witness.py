@@ -181,7 +181,7 @@ def court(recorded: Recorded, seen: dict[str, list[Frame]]) -> Court:
     found = Court(recorded)
     for name, frames in seen.items():
         found.hear(name, frames, recorded.knowledge)
-    left = list(recorded.takes)
+    left = [name for name in recorded.takes if name not in NOT_YET]
     for look in range(LOOKS):
         if look:
             look_again(found, left)
@@ -218,7 +218,20 @@ def summary(court: Court) -> None:
         )
 
 
-NAMES = list(scenarios.SCENARIOS)
+NOT_YET = frozenset({
+    "ah-transport", "bond", "established-only", "fragments-conntrack", "fragments-local", "icmp-timestamp",
+    "ipcomp", "iptables-accept", "iptables-drop", "iptables-legacy-accept", "iptables-legacy-dnat",
+    "iptables-legacy-drop", "iptables-legacy-masquerade", "macvlan", "mark-forward", "mark-output",
+    "mark-socket", "multicast-forward", "neighbour-failed", "neighbour-reachable", "neighbour-stale",
+    "nft-dnat-output", "nft-drop-postrouting", "nft-drop-prerouting", "nft-queue", "nft-redirect", "nft-snat",
+    "nics-tcp-no-gro", "ping-options", "pmtu-learned", "qdisc-delayed", "qdisc-full", "raw-header",
+    "tap-sender", "tc-egress-drop", "tc-ingress-drop", "tc-pass", "tc-redirect", "tcp-abort", "too-big-local",
+    "udp-connected", "udp-segment", "unreachable", "xdp-drop", "xdp-pass", "xdp-redirect", "xfrm-block-in",
+    "xfrm-block-out",
+})  # fmt: skip
+"""Nobody has compared these with the tracer yet; they are checked by what they must look like."""
+
+NAMES = [name for name in scenarios.SCENARIOS if name not in NOT_YET]
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not is_chance(n)])
