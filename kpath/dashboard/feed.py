@@ -150,13 +150,12 @@ class LiveFeed:
         """Consume one chunk."""
         before = self._pipeline.assembler.events
         self._measure(chunk)
-        journeys = self._pipeline.take(chunk)
-        now = self._clock()
-        self._events.add(now, self._pipeline.assembler.events - before)
-        self._fold(journeys)
+        self._fold(self._pipeline.take(chunk))
         # While there is a backlog, journeys that the clock would end have events waiting: the stream's time decides.
         if self.lag < BEHIND:
             self._fold(self._pipeline.tick(self._settled()))
+        # Either may release events that were held back to be put in order.
+        self._events.add(self._clock(), self._pipeline.assembler.events - before)
 
     def _measure(self, chunk: object) -> None:
         """How far behind? An empty chunk says that nothing is waiting."""

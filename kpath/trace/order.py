@@ -57,12 +57,17 @@ class Order:
         return held[:at]
 
     def gaps(self, events: Events) -> list[Loss]:
-        """Holes in the numbers of each CPU: so many events were lost between these two times."""
+        """Holes in the numbers of each CPU: so many events were lost between these two times.
+
+        What the filter kept back has a higher number than events that are younger, so a chunk that is in the order of
+        time has its numbers out of order. Together they are all those that were sent up.
+        """
         found: list[Loss] = []
         cpus = events["cpu"].copy()
         every_seq, every_time = events["seq"].astype(np.int64), events["time"].astype(np.int64)
         for cpu in np.flatnonzero(np.bincount(cpus)).tolist():
-            mine = cpus == cpu
+            mine = np.flatnonzero(cpus == cpu)
+            mine = mine[np.argsort(every_seq[mine], kind="stable")]
             seqs: Any = every_seq[mine]
             times: Any = every_time[mine]
             before = self._last_seq.get(cpu)

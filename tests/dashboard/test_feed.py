@@ -15,6 +15,7 @@ from kpath.capture.file import CaptureReader
 from kpath.capture.schema import EVENT
 from kpath.capture.tables import Footer, Loss
 from kpath.dashboard import pipeline, recording
+from kpath.dashboard.aggregate import WINDOW
 from kpath.dashboard.feed import FAR_BEHIND, LiveFeed
 from kpath.dashboard.recording import Recording
 from kpath.dashboard.snapshot import Snapshot
@@ -99,6 +100,7 @@ def test_it_catches_up_when_nothing_is_waiting() -> None:
     feed.publish()
     snapshot = feed.latest()
     assert snapshot is not None and snapshot.packets == 2, "the clock ends what is settled"
+    assert snapshot.event_rate == snapshot.events / WINDOW, "those too that the clock released"
 
 
 def test_a_snapshot_is_given_once_and_the_newest_counts() -> None:

@@ -40,6 +40,17 @@ def test_gap_in_the_numbers_of_a_cpu_is_found() -> None:
     assert (gap.start, gap.end, dict(gap.lost)) == (200, 500, {0: 3})
 
 
+def test_what_was_kept_back_leaves_no_gap() -> None:
+    """It is older than what was sent before it, and so stands before that in a chunk that is in the order of time."""
+    order = Order()
+    order.push(rows([100, 200]))
+    kept_back = rows([300, 310, 320, 400, 900, 910])
+    kept_back["seq"] = [4, 5, 6, 2, 3, 7]
+    assert order.push(kept_back)[1] == []
+    (gap,) = order.push(rows([1000], seq=9))[1]
+    assert (gap.start, gap.end, dict(gap.lost)) == (910, 1000, {0: 1})
+
+
 def test_cpus_are_counted_apart() -> None:
     order = Order()
     both = np.concatenate([rows([1, 2], cpu=0), rows([1, 2], cpu=1)], dtype=EVENT)
