@@ -54,7 +54,7 @@ class Cost:
         if per_hit is None or share is None:
             return ""
         if self._selective or not snapshot.packets:
-            return f"{duration(round(per_hit))}/hit {share:.1%}"
+            return f"{duration(round(per_hit))}/hit, {share:.1%} cpu"
         return f"{duration(round(per_hit * self._hits / snapshot.packets))}/packet"
 
     def tell(self, metrics: Metrics) -> None:

@@ -115,12 +115,11 @@ class Listing(ScrollView, can_focus=True):
         if key in self._places:
             self._move_to(self._places[key])
 
-    def place(self, key: Hashable) -> None:
-        """Begin at a row: it is put on top, and nobody is told that the cursor moved."""
+    def place(self, key: Hashable, above: int) -> None:
+        """Begin at a row, with so many rows above it; nobody is told that the cursor moved."""
         if key in self._places:
             self.cursor, self._moved = self._places[key], True
-            top = self.cursor - 1 if self.cursor and not self.rows[self.cursor - 1].stop else self.cursor
-            self.scroll_to(0, top, animate=False, force=True)
+            self.scroll_to(0, max(0, self.cursor - above), animate=False, force=True)
             self.refresh()
 
     def _stop(self, at: int, direction: int) -> int:

@@ -32,6 +32,8 @@ from kpath.dashboard.view_packets import Packets, title
 from kpath.dashboard.view_paths import Paths
 from kpath.report.words import printable
 
+BEFORE = 6
+"""Rows of a tree shown above the step that it begins at, where its pass has so many."""
 PERIOD = 0.25
 """Seconds between two looks for a new snapshot."""
 
@@ -112,7 +114,6 @@ class Screenful(App[int]):
         """Begin."""
         self._signals.take(lambda: self.exit(0))
         self._list.focus()
-        self.query_one("#status").set_class(not self._about.live, "recording")
         self._feed.start()
         self.set_interval(PERIOD, self.take)
         self._layout()
@@ -190,7 +191,9 @@ class Screenful(App[int]):
     def _draw_frame(self) -> None:
         width = self.size.width
         lines = status.lines(self._about, self.snapshot, width, self.look.name, self.paused, self.playing)
-        self.query_one("#status", Panel).show(lines)
+        panel = self.query_one("#status", Panel)
+        panel.set_class(len(lines) > 2, "three")
+        panel.show(lines)
         rest = Text(self.look.name, theme.GREEN if self.look.judged else theme.FAINT)
         names = [(view.name, view.badge(self.snapshot)) for view in self.views]
         self.query_one("#tabs", Tabs).label(names, self.chosen, rest)
@@ -199,9 +202,9 @@ class Screenful(App[int]):
             words = Text(" The screen is held still; the capture goes on (space).", theme.YELLOW)
         if words is None and self.look.filter:
             words = Text(f" only what matches: {printable(self.look.filter)}  (esc ends it)", theme.SKY)
-        panel = self.query_one("#notice", Panel)
-        panel.set_class(words is not None, "on")
-        panel.show([words] if words is not None else [])
+        notice = self.query_one("#notice", Panel)
+        notice.set_class(words is not None, "on")
+        notice.show([words] if words is not None else [])
         self.query_one("#keys", Panel).show([self._keys()])
 
     def _keys(self) -> Text:
@@ -275,7 +278,8 @@ class Screenful(App[int]):
         about = [n for n, one in enumerate(packet.passes) if self.view.concerns(key, one)]
         self._tree.show(detail.rows(packet, self.look.name, about))
         if fresh and about:
-            self._tree.place((about[0], 0))
+            step = self.view.begin(key, packet.passes[about[0]])
+            self._tree.place((about[0], step), min(BEFORE, step + 1))
 
     def _draw_inspector(self) -> None:
         lines: list[Text] = []

@@ -40,7 +40,7 @@ LIGHT: Final = Theme(
 CSS: Final = """
 Screen { background: $background; color: $foreground; overflow: hidden; }
 #status { height: 2; background: $panel; }
-#status.recording { height: 3; }
+#status.three { height: 3; }
 #lower { height: 2fr; display: none; border-top: solid $panel-lighten-2; }
 .split #lower, .detail #lower, .help #lower { display: block; }
 .detail #list, .help #list { display: none; }

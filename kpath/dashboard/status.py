@@ -13,6 +13,9 @@ from kpath.dashboard import theme, units
 from kpath.dashboard.snapshot import Omitted, Snapshot
 from kpath.report.words import printable
 
+NARROW = 100
+"""Below so many cells the lines say less, and a running capture has three of them."""
+
 Cost = Callable[[Snapshot], str]
 """Asked when the screen is drawn, so it must answer at once."""
 
@@ -52,8 +55,16 @@ class About:
 def lines(
     about: About, snapshot: Snapshot, width: int, document: str = "", paused: bool = False, playing: bool = False
 ) -> list[Text]:
-    """Two lines, and one more in a recording. ``document`` is whose verdicts are counted."""
-    out = [_first(about, snapshot, width, paused), _second(about, snapshot, width, document)]
+    """Two lines, and one more in a recording and where there is little room.
+
+    ``document`` is whose verdicts are counted.
+    """
+    counts, verdicts, cost = _counts(about, snapshot, width), _verdicts(snapshot, document), _cost(about, snapshot)
+    out = [_first(about, snapshot, width, paused)]
+    if about.live and width < NARROW:
+        out += [counts, _right(Text(" ") + verdicts, cost, width)]
+    else:
+        out.append(_right(counts + verdicts, cost, width))
     if not about.live:
         out.append(_timeline(snapshot, width, playing))
     return out
@@ -69,28 +80,26 @@ def _first(about: About, snapshot: Snapshot, width: int, paused: bool) -> Text:
         state, style = "✗ FAILED", theme.STYLES[theme.DIVERGES]
     if paused:
         state, style = "‖ PAUSED", theme.YELLOW
-    narrow = width < 100
     text = Text().append(" kpath ", f"bold {theme.PAPER} on {theme.SKY}")
     text.append(f" {about.title}", f"bold {theme.INK}")
-    if about.filter:
-        text.append(f" · {about.filter}", theme.INK)
     if about.kernel:
         # What a distribution adds to the release says little, and takes much room.
-        release = re.split(r"[-+]", about.kernel)[0] if narrow else f"Linux {about.kernel}"
+        release = re.split(r"[-+]", about.kernel)[0] if width < NARROW else f"Linux {about.kernel}"
         text.append(f" · {release} · {about.attached} probes, {about.silent} silent", theme.FAINT)
+    if about.filter:  # last, because it may be long, and the user knows it
+        text.append(f" · {about.filter}", theme.INK)
     return _right(text, Text(f"{state} ", style), width)
 
 
-def _second(about: About, snapshot: Snapshot, width: int, document: str) -> Text:
+def _counts(about: About, snapshot: Snapshot, width: int) -> Text:
     text = Text(" ")
     live = about.live and not snapshot.state
-    narrow = width < 100
     for name, number, per_second in (
         ("packets", snapshot.packets, snapshot.packet_rate),
         ("events", snapshot.events, snapshot.event_rate),
     ):
         text.append(f"{name} ", theme.FAINT)
-        if not (live and narrow and name == "events"):  # their number says less than how many come
+        if not (live and width < NARROW and name == "events"):  # their number says less than how many come
             text.append(f"{units.count(number)} ", f"bold {theme.INK}")
         text.append(f"{units.rate(per_second)}/s  " if live else " ", theme.INK)
     for name, number in (("lost", snapshot.lost), ("missed", snapshot.missed), ("tables full", snapshot.full)):
@@ -98,14 +107,23 @@ def _second(about: About, snapshot: Snapshot, width: int, document: str) -> Text
             text.append(f"{name} ", theme.FAINT)
             mark = "! " if number else ""
             text.append(f"{mark}{units.count(number)}  ", f"bold {theme.ORANGE}" if number else theme.INK)
+    return text
+
+
+def _verdicts(snapshot: Snapshot, document: str) -> Text:
+    text = Text()
     for verdict, number in snapshot.verdicts.get(document, {}).items():
         text.append(f"{theme.SYMBOLS[verdict]}{units.count(number)} ", theme.STYLES[verdict])
-    right = Text()
+    return text
+
+
+def _cost(about: About, snapshot: Snapshot) -> Text:
+    text = Text()
     if snapshot.cpu is not None and about.live:
-        right.append("" if narrow else "kpath ", theme.FAINT).append(f"{snapshot.cpu:.0%} cpu ", theme.INK)
+        text.append("kpath ", theme.FAINT).append(f"{snapshot.cpu:.0%} cpu ", theme.INK)
     if about.cost is not None and (cost := about.cost(snapshot)):
-        right.append("" if narrow else "probes ", theme.FAINT).append(f"{printable(cost)} ", theme.INK)
-    return _right(text, right, width)
+        text.append(" probes ", theme.FAINT).append(f"{printable(cost)} ", theme.INK)
+    return text
 
 
 def _timeline(snapshot: Snapshot, width: int, playing: bool) -> Text:
@@ -123,7 +141,7 @@ def _right(left: Text, right: Text, width: int) -> Text:
     """Both on one line; where there is no room for both, the left one is cut."""
     room = width - right.cell_len
     if left.cell_len > room:
-        left.truncate(max(0, room), overflow="ellipsis")
+        left.truncate(max(0, room - 1), overflow="ellipsis")
     left.append(" " * max(0, room - left.cell_len))
     return left + right
 

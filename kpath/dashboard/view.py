@@ -50,6 +50,10 @@ class View(Protocol):
         """Is this pass what the row is about? The tree begins with the first such pass."""
         ...
 
+    def begin(self, key: Hashable, one: Pass) -> int:
+        """The place in such a pass of the step that the row is about; 0 when it is about all of it."""
+        ...
+
     def empty(self, snapshot: Snapshot, look: Look) -> str:
         """What to say when there are no rows."""
         ...

@@ -92,6 +92,12 @@ class Coverage:
         place = self._place(key)
         return place is not None and any(step.function in place.functions for step in one.steps)
 
+    def begin(self, key: Hashable, one: Pass) -> int:
+        """The first step in that function."""
+        place = self._place(key)
+        names = set(place.functions) if place else set()
+        return next((number for number, step in enumerate(one.steps) if step.function in names), 0)
+
     def empty(self, snapshot: Snapshot, look: Look) -> str:
         """No document."""
         return "There is no document to show."

@@ -67,6 +67,10 @@ class Drops:
         """It ended there."""
         return one.end_how == "dropped" and (one.netns, one.end_reason, one.end_place) == key
 
+    def begin(self, key: Hashable, one: Pass) -> int:
+        """Where it was dropped."""
+        return next((place for place, step in enumerate(one.steps) if step.drop), max(0, len(one.steps) - 1))
+
     def empty(self, snapshot: Snapshot, look: Look) -> str:
         """That is good news."""
         return "No packet was dropped."

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from kpath.dashboard import theme, units
 from kpath.dashboard.digest import Packet, Pass
+from kpath.dashboard.judge import Finding
 from kpath.dashboard.look import Look
 from kpath.dashboard.rows import Cell, Column, Row, line
 from kpath.dashboard.snapshot import FindingRow, Snapshot
@@ -59,14 +60,28 @@ class Findings:
 
     def concerns(self, key: Hashable, one: Pass) -> bool:
         """It was found in this pass."""
-        title = key[2] if isinstance(key, tuple) else ""
-        return any(f.title == title for o in one.opinions for f in (*o.divergences, *o.evolutions))
+        return _found(key, one) is not None
+
+    def begin(self, key: Hashable, one: Pass) -> int:
+        """Where it was found."""
+        finding = _found(key, one)
+        frame = finding.frame if finding is not None else None
+        return next((place for place, step in enumerate(one.steps) if step.index == frame), 0)
 
     def empty(self, snapshot: Snapshot, look: Look) -> str:
         """Good news, or no judge."""
         if not look.judged:
             return "Nothing is checked: kpath was started without documents to check against."
         return "Nothing diverges."
+
+
+def _found(key: Hashable, one: Pass) -> Finding | None:
+    """What a row is about, in a pass."""
+    match key:
+        case (str(document), bool(), str(title)):
+            said = (o for o in one.opinions if o.document == document)
+            return next((f for o in said for f in (*o.divergences, *o.evolutions) if f.title == title), None)
+    return None
 
 
 def _sort_key(sort: str, row: FindingRow) -> Any:

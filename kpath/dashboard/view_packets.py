@@ -57,6 +57,10 @@ class Packets:
         """Any of them."""
         return True
 
+    def begin(self, key: Hashable, one: Pass) -> int:
+        """The packet's first step."""
+        return 0
+
     def empty(self, snapshot: Snapshot, look: Look) -> str:
         """Nothing yet."""
         return "No packet has come to its end yet." if not snapshot.state else "There are no packets."

@@ -32,7 +32,7 @@ class Paths:
         """A verdict for each document where there is room, else that of the chosen one."""
         out = [Column("count", "COUNT", 6, right=True), Column("rate", "/S", 5, right=True)]
         out += [Column("p50", "P50", 7, right=True), Column("p99", "P99", 7, right=True)]
-        out.append(Column("last", "LAST", 5, 110, right=True))
+        out.append(Column("last", "LAST", 5, 96, right=True))
         if look.judged:
             several = len(look.documents) > 1
             out.append(Column("verdict", "V", 2, until=_WIDE if several else 1 << 16))
@@ -64,12 +64,7 @@ class Paths:
         text = f"{units.plural(row.count, 'pass', 'passes')} on {exact}, last {units.age(snapshot.now - row.last)}"
         times = f"half within {units.duration(row.p50)}, 99 % within {units.duration(row.p99)}"
         title.append(f"  ⇒ {row.end}", f"not bold {theme.end_style(row.end_how)}")
-        verdicts = Text()
-        for document, counts in row.verdicts:
-            verdicts.append(f"{document} ", theme.FAINT)
-            for verdict, count in counts:
-                verdicts.append(f"{theme.SYMBOLS[verdict]} {verdict} {count:,}  ", theme.STYLES[verdict])
-        return [title, Text(f"{text}; {times}"), verdicts] if row.verdicts else [title, Text(f"{text}; {times}")]
+        return [title, Text(f"{text}; {times}"), *_verdicts(row)]
 
     def packets(self, key: Hashable, snapshot: Snapshot) -> tuple[Packet, ...]:
         """The last ones that took it, and first of all the slowest."""
@@ -83,9 +78,27 @@ class Paths:
         """It took this path."""
         return one.key == key
 
+    def begin(self, key: Hashable, one: Pass) -> int:
+        """It is about the whole way."""
+        return 0
+
     def empty(self, snapshot: Snapshot, look: Look) -> str:
         """Nothing yet."""
         return "No packet has come to its end yet." if not snapshot.state else "There are no packets."
+
+
+def _verdicts(row: PathRow) -> list[Text]:
+    """A line for the documents that say the same."""
+    same: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    for document, counts in row.verdicts:
+        same.setdefault(tuple(counts), []).append(document)
+    out = []
+    for counts, documents in same.items():
+        text = Text(" ".join(documents), theme.FAINT)
+        for verdict, count in counts:
+            text.append(f"  {theme.SYMBOLS[verdict]} {verdict} {count:,}", theme.STYLES[verdict])
+        out.append(text)
+    return out
 
 
 def _verdict(row: PathRow, document: str) -> tuple[tuple[str, int], ...]:

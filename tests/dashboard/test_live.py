@@ -151,4 +151,4 @@ def test_what_was_expected_stands_above_what_came() -> None:
 def test_what_the_probes_cost_is_told() -> None:
     app = dashboard("ping", live=True)
     app._about = About("eth0", True, cost=lambda snapshot: f"{snapshot.packets} µs/packet")
-    assert "2 µs/packet" in shown(app, SMALL).splitlines()[1]
+    assert "2 µs/packet" in shown(app, SMALL).splitlines()[2]

@@ -70,11 +70,41 @@ def test_the_live_status() -> None:
     app = dashboard("ping", live=True)
     still = app._feed
     assert isinstance(still, Still)
-    still.snapshot = replace(still.snapshot, cpu=0.034, event_rate=1234.5, packet_rate=12.3, lost=7, lag=2.4)
-    picture = shown(app, SMALL).splitlines()
-    assert "● LIVE" in picture[0]
-    assert "events 1234/s" in picture[1] and "lost ! 7" in picture[1] and "3% cpu" in picture[1]
-    assert any("2 s behind the kernel" in line for line in picture)
+    app._about = replace(app._about, filter="udp or " * 20 + "icmp", cost=lambda _: "7.8 µs/hit, 0.1% cpu")
+    still.snapshot = replace(
+        still.snapshot, cpu=0.034, event_rate=1234.5, packet_rate=12.3, lost=7, missed=1234, full=12, lag=2.4
+    )
+    small, large = shown(app, SMALL), ""
+    check("live-80x24", small)
+    large = shown(app, LARGE)
+    for words in (
+        "● LIVE", "246 probes, 27 silent", "/s", "events", "lost ! 7", "missed ! 1,234", "tables full ! 12",
+        "kpath 3% cpu", "probes 7.8 µs/hit, 0.1% cpu", "2 s behind the kernel",
+    ):  # fmt: skip
+        assert words in small and words in large
+
+
+@pytest.mark.parametrize(("capture", "view", "function"), [
+    ("nft-drop", "3", "sk_skb_reason_drop"),
+    ("udp-closed", "3", "sk_skb_reason_drop"),
+    ("udp-open", "5", "ip_forward"),
+])  # fmt: skip
+def test_a_packet_is_opened_where_it_happened(capture: str, view: str, function: str) -> None:
+    app = dashboard(capture, KEPT, judged=True)
+
+    async def body(pilot: Pilot[int]) -> None:
+        await pilot.press(view, "enter")
+        await pilot.pause()
+        assert app.packet is not None
+        key = app._tree.key
+        assert isinstance(key, tuple)
+        number, place = key
+        assert app.packet.passes[number].steps[place].function == function
+        rows = screen(app).splitlines()
+        at = next(n for n, row in enumerate(rows) if row.startswith("▸"))
+        assert function in rows[at] and "◆" not in rows[at - 1], "what led to it is seen, too"
+
+    play(app, SMALL, body)
 
 
 def test_an_empty_screen_says_why() -> None:
