@@ -51,7 +51,7 @@ def export(file: str, form: str | None, out: str, journeys: tuple[int, ...], arp
       perfetto  trace events for ui.perfetto.dev: functions as slices on a time line
       pcapng    packet headers for Wireshark and tshark, at each device, with comments
       parquet   tables of events, frames, traversals, losses for DuckDB, Spark, pandas
-      html      one page for people: paths, latencies, drops, losses
+      html      one page for people: paths, drops, divergences, the documents' trees
       svg, png  the tree of one packet as a picture
 
     \b

@@ -53,6 +53,22 @@ def hostile(path: Path, *, losses: tuple[Loss, ...] = (), end: bool = True) -> P
     return path
 
 
+def diverging(path: Path, *, losses: tuple[Loss, ...] = ()) -> Path:
+    """A recording in which a packet is delivered although its pointer says that it is to be forwarded."""
+    whole = read(capture("udp-open"))
+    functions = {symbol.name: ip for ip, symbol in whole.symbols.symbols.items() if not symbol.offset}
+    events = whole.events.copy()
+    events["dst_input"][events["dst_input"] == functions["ip_local_deliver"]] = functions["ip_forward"]
+    with CaptureWriter.create(path, whole.header) as writer:
+        writer.symbols(whole.symbols)
+        writer.names(whole.names)
+        writer.events(events)
+        for loss in losses:
+            writer.loss(loss)
+        writer.close(Footer("duration", int(events["time"].max())))
+    return path
+
+
 def repeated(path: Path, name: str, times: int, gap: int = 20_000_000) -> Path:
     """A recording over and over, ``gap`` ns apart, as one long one."""
     whole = read(capture(name))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from kpath.capture.tables import Loss
-from kpath.report.export import html
+from kpath.report.export import divergences, html
 from kpath.report.export.documents import Documents
 from kpath.report.export.html import duration
 from kpath.report.export.paths import Latencies, signature, summary
 from kpath.report.export.source import Source
-from tests.export.samples import ALL, KERNELS, MONOTONIC, capture, hostile
+from tests.export.samples import ALL, KERNELS, MONOTONIC, capture, diverging, hostile
 
 
 class Page(HTMLParser):
@@ -105,6 +106,47 @@ def test_documents_are_spoken_of_when_it_is_known_what_could_be_seen(tmp_path: P
     assert "Documents" not in Page(exported(hostile(tmp_path / "a.kpath"))).text
     text = Page(exported(capture("ping"))).text
     assert re.search(r"linux-6 ?\d+ conforms", text) and "functions not seen" in text
+
+
+def test_the_tree_of_each_document_shows_what_was_seen() -> None:
+    source = exported(capture("nft-drop"))
+    text = Page(source).text
+    for document in ("linux-2.6.21.1", "linux-2.6.32.27", "linux-6"):
+        assert re.search(rf"{re.escape(document)} ?\d+ / \d+", text)
+    assert re.search(r"flow ip_forward · [1-9]\d* of \d+", text)
+    assert re.search(r"1 ● ip_forward", text) and "○ -> ip_forward_finish" in text
+    assert re.search(r'class="invisible" title="[^"]+">∅', source), "why it cannot be seen"
+    with Source(capture("nft-drop")) as opened:
+        documents = Documents(opened)
+        for packet in opened.packets():
+            documents.add(packet)
+        for covered in documents.covered():
+            marks = Counter(line.mark for branch in covered.branches for line in branch.lines)
+            assert marks["●"] and marks["○"]
+            assert sum(branch.seen for branch in covered.branches) == marks["●"] + marks["◌"]
+
+
+def test_what_diverges_is_shown_with_what_was_expected(tmp_path: Path) -> None:
+    source = exported(diverging(tmp_path / "a.kpath"))
+    text = Page(source).text
+    assert "went to ip_local_deliver where the facts say ip_forward" in text
+    assert "expected: ip_forward" in text and "facts: dst->input is ip_forward" in text
+    assert re.search(r"written in: linux-6:\d+", text) and "first: #1 10.1.0.1" in text
+    assert re.search(r"┄ expected ip_forward\s+✗ ip_local_deliver\s+ip_local_deliver_finish", text)
+    assert "Nothing that was seen whole diverges" not in text
+    assert "Nothing that was seen whole diverges" in Page(exported(capture("udp-open"))).text
+
+
+def test_a_loss_that_is_told_late_takes_back_what_diverges(tmp_path: Path) -> None:
+    lost = Loss(0, (1 << 63) - 1, {0: 1})
+    text = Page(exported(diverging(tmp_path / "a.kpath", losses=(lost,)))).text
+    assert "Nothing that was seen whole diverges" in text and "where the facts say" not in text
+    assert "inconclusive" in text
+
+
+def test_what_diverges_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(divergences, "MAX_DIVERGENCES", 1)
+    assert "and 1 more finding" in Page(exported(diverging(tmp_path / "a.kpath"))).text
 
 
 def test_a_loss_that_is_told_late_makes_verdicts_inconclusive() -> None:

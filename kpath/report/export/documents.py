@@ -13,6 +13,8 @@ from kpath.trace.traversal import Traversal
 
 if TYPE_CHECKING:
     from kpath.model.check import Checker
+    from kpath.report.export.divergences import Divergence
+    from kpath.report.export.drawn import Branch
     from kpath.report.export.source import Packet, Source
 
 
@@ -29,6 +31,8 @@ class Covered:
     """Steps that could not."""
     unseen: tuple[str, ...] = ()
     """Functions of the steps that could be seen and were not."""
+    branches: tuple[Branch, ...] = ()
+    """The document's tree, flow by flow."""
     verdicts: dict[str, int] = field(default_factory=dict)
     """Verdict → traversals; those that a document does not cover are not counted."""
 
@@ -43,8 +47,10 @@ class Documents:
     def __init__(self, source: Source) -> None:
         from kpath.model.check import Checker
         from kpath.model.coverage import Coverage
+        from kpath.report.export.divergences import Divergences
 
         self._source = source
+        self._divergences = Divergences()
         self._checker: Checker = Checker.for_capture(source.header)
         self._coverages = [Coverage(judge) for judge in self._checker.judges]
         self._outcomes: dict[tuple[str, ...], int] = {}
@@ -59,30 +65,43 @@ class Documents:
         from kpath.model.check import span
 
         judgements = self._checker.judge(traversal, self._source.knowledge)
+        when = span(traversal)
         for coverage, judgement in zip(self._coverages, judgements, strict=True):
             coverage.add(judgement)
+            if judgement.verdict.value == "diverges":
+                self._divergences.add(judgement, traversal, when, self._source.knowledge)
         outcome = tuple(judgement.verdict.value for judgement in judgements)
-        self._kept.extend((*span(traversal), self._outcomes.setdefault(outcome, len(self._outcomes))))
+        self._kept.extend((*when, self._outcomes.setdefault(outcome, len(self._outcomes))))
 
     def covered(self) -> list[Covered]:
         """What is to be said at the end."""
         from kpath.model.coverage import State
+        from kpath.report.export.drawn import draw
 
         found = []
-        for coverage, verdicts in zip(self._coverages, self._verdicts(), strict=True):
+        judged = zip(self._checker.judges, self._coverages, self._verdicts(), strict=True)
+        for judge, coverage, verdicts in judged:
             counts = coverage.counts()
+            tree = tuple(draw(judge.document, coverage.steps()))
             unseen = sorted({step.function for step in coverage.steps() if step.state is State.NOT_SEEN})
             seen = counts[State.SEEN] + counts[State.IMPLIED] + counts[State.PASSED]
             steps = seen + counts[State.NOT_SEEN]
             found.append(
-                Covered(coverage.document, seen, steps, counts[State.INVISIBLE], tuple(unseen), dict(verdicts))
+                Covered(coverage.document, seen, steps, counts[State.INVISIBLE], tuple(unseen), tree, dict(verdicts))
             )
         return found
+
+    def divergences(self) -> tuple[list[Divergence], int]:
+        """What is wrong where nothing was lost; and how many more findings there was no room for."""
+        return self._divergences.certain(self._lossy().during)
+
+    def _lossy(self) -> _Lossy:
+        return _Lossy([*self._source.assembler.gaps, *self._source.assembler.losses])
 
     def _verdicts(self) -> list[Counter[str]]:
         from kpath.model.verdict import Verdict
 
-        lossy = _Lossy([*self._source.assembler.gaps, *self._source.assembler.losses])
+        lossy = self._lossy()
         outcomes = list(self._outcomes)
         totals: list[Counter[str]] = [Counter() for _ in self._coverages]
         for at in range(0, len(self._kept), 3):

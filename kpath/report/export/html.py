@@ -98,6 +98,7 @@ def write(source: Source, out: IO[bytes]) -> None:
         digest.add(packet, source.knowledge)
         if documents:
             documents.add(packet)
+    divergences, more_divergences = documents.divergences() if documents else ([], 0)
     page = template.generate(
         version=kpath.__version__,
         name=words.printable(PurePath(source.name).name),
@@ -109,6 +110,8 @@ def write(source: Source, out: IO[bytes]) -> None:
         losses=[_loss(loss, source) for loss in source.assembler.losses[:MAX_LOSSES] if loss.lost or loss.missed],
         losses_left=max(len(source.assembler.losses) - MAX_LOSSES, 0),
         coverage=documents.covered() if documents else [],
+        divergences=divergences,
+        more_divergences=more_divergences,
         silent=[p for p in source.header.probes if not p.program],
     )
     for part in page:
