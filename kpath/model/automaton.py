@@ -96,6 +96,7 @@ class Machine:
         self._bodies[ANY] = _loop(ANY, [*frames, *hooks])
         self._bodies[ANYWHERE] = _loop(ANYWHERE, anywhere)
         self._hooks = {HOOKS[n.step.name] for n in self.graph.nodes.values() if n.step.name in HOOKS}
+        self._ranks = {id: rank for rank, id in enumerate(self.graph.nodes)}
         self._closures: dict[Config, Closure] = {}
         self._between: dict[str, frozenset[str]] = {}
         self._matches: dict[tuple[str, int], tuple[bool, Link | None]] = {}
@@ -144,7 +145,8 @@ class Machine:
         """One move each: ``("silent" | "frame" | "hook" | "return", step, configuration after it)``."""
         body_id, position = config[-1]
         body = self.body(body_id)
-        for id in body.after(position):
+        # In the document's order: of several readings the first is taken, and that must not depend on chance.
+        for id in sorted(body.after(position), key=self._ranks.__getitem__):
             node = self.graph.nodes[id]
             base: Config = (*config[:-1], (body_id, id))
             if self.sights.excluded(node):
