@@ -69,7 +69,9 @@ docs: setup ## Write docs/commands.md and docs/events.md from the code
 man: docs ## Make the manual page, build/kpath.1, from docs/commands.md (needs the package lowdown)
 	@mkdir -p build
 	@command -v lowdown >/dev/null || { echo "Install lowdown first: apt install lowdown" >&2; exit 1; }
-	lowdown -s -Tman -M title=KPATH -M section=1 -M source=kpath -o build/kpath.1 docs/commands.md
+	{ printf '# NAME\n\nkpath - watch IPv4 packets take their path through the running Linux kernel\n\n# SYNOPSIS\n'; \
+	    sed -e 1d -e 's/^## /# /' docs/commands.md; } | \
+	    lowdown -s -Tman --out-no-smarty -M title=KPATH -M section=1 -M source=kpath -o build/kpath.1
 
 compare: setup ## Check kernels against the documents, in guests (KERNELS=6.1,7.3; ARGS for kpath compare)
 	$(BIN)/python -m kpath.guest run $(patsubst %,--kernel %,$(subst $(comma), ,$(KERNELS))) --nics -- \
