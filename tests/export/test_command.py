@@ -119,7 +119,7 @@ def test_a_missing_library_is_named(
 
     monkeypatch.setattr(builtins, "__import__", absent)
     assert kpath(PING, "--to", form, "-o", tmp_path / "a") == 3
-    assert f"needs the Python module {library}: pip install 'kpath[export]'" in capsys.readouterr().err
+    assert f"needs the Python module {library}: pip install {library}" in capsys.readouterr().err
 
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

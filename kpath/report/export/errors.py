@@ -15,4 +15,4 @@ class MissingLibraryError(ExportError):
     """The format needs a library that is not installed."""
 
     def __init__(self, library: str, what: str) -> None:
-        super().__init__(f"{what} needs the Python module {library}: pip install 'kpath[export]'")
+        super().__init__(f"{what} needs the Python module {library}: pip install {library}")
