@@ -42,7 +42,7 @@ class Picture:
 
 PICTURES = (
     Picture("paths", "esp-tunnel"),
-    Picture("drop", "nft-reject", ("3", "enter", "slash", *"netfilter", "enter"), (100, 30)),
+    Picture("drop", "nft-reject", ("3", "enter"), (100, 30)),
     Picture("tree", "udp-closed", ("2", "down", "enter", *("right",) * 14), (100, 30)),
     Picture("coverage", "udp-open", ("4", *("pagedown",) * 4)),
 )

@@ -113,15 +113,18 @@ class Share:
 
 
 def shares(
-    places: Collection[Place], functions: Mapping[str, int], witnessed: Mapping[str, int] | None
+    places: Collection[Place],
+    functions: Mapping[str, int],
+    witnessed: Mapping[str, int] | None,
+    passed: Mapping[str, int] | None = None,
 ) -> dict[str, Share]:
-    """For each flow by its name; ``""`` is the whole document."""
+    """For each flow by its name; ``""`` is the whole document. What was ``passed`` is proved by what was seen."""
     lit: dict[str, int] = {"": 0}
     of: dict[str, int] = {"": 0}
     for place in places:
         if not place.counts:
             continue
-        one = bool(seen(place, functions, witnessed))
+        one = bool(seen(place, functions, witnessed) or (passed or {}).get(place.id))
         for name in ("", place.flow.name):
             lit[name] = lit.get(name, 0) + one
             of[name] = of.get(name, 0) + 1

@@ -13,6 +13,7 @@ from kpath.dashboard import theme, units
 from kpath.dashboard.digest import NO_TIME, Packet, Pass, Step
 from kpath.dashboard.judge import Opinion
 from kpath.dashboard.rows import Row, fixed
+from kpath.report.words import verdict_name
 
 BAR = 5
 """Cells of the bar of the time since the step before; full for the longest in a pass."""
@@ -94,7 +95,8 @@ def _line(step: Step, longest: int, mark: str, cite: str, width: int) -> Text:
     text.append(step.function, f"bold {style}" if mark else style)
     if step.hook:
         text.append(f" {step.hook}", theme.PURPLE)
-        text.append(f" → {step.verdict}", theme.STYLES[theme.DIVERGES] if step.stopped else theme.GREEN)
+        said = theme.STYLES[theme.DIVERGES] if step.stopped else theme.GREEN
+        text.append(f" → {step.verdict}", theme.FAINT if step.verdict == verdict_name(None) else said)
     if step.drop:
         text.append(f"  ✗ {step.drop}", theme.STYLES[theme.DIVERGES])
     if step.caller:

@@ -44,7 +44,7 @@ SYMBOLS = (
     ("? inconclusive", theme.STYLES[theme.INCONCLUSIVE], "events were lost while the packet lived"),
     ("Δ evolution", theme.PURPLE, "differs from the document, and the lineage says why"),
     ("● ○", theme.GREEN, "coverage: seen, not yet"),
-    ("◌ ∅", theme.SKY, "cannot be seen on this kernel: packets passed it, or nothing is known"),
+    ("◌ ∅", theme.SKY, "coverage: passed without a frame of its own; cannot be seen here"),
 )
 
 

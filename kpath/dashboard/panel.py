@@ -82,8 +82,8 @@ class Tabs(Panel):
         super().__init__(id=id)
         self._ends: list[int] = []
 
-    def label(self, names: Sequence[tuple[str, str]], chosen: int, rest: Text) -> None:
-        """Names with their badges, the chosen one, and what stands at the right."""
+    def label(self, names: Sequence[tuple[str, str]], chosen: int, document: str, style: str) -> None:
+        """Names with their badges, the chosen one, and at the right the document."""
         line = Text(" ")
         self._ends = []
         for number, (name, badge) in enumerate(names):
@@ -95,9 +95,9 @@ class Tabs(Panel):
             line.append("]" if here else " ", f"bold {theme.SKY}")
             self._ends.append(line.cell_len)
         room = self.size.width - line.cell_len - 1
-        if room > rest.cell_len:
-            line.append(" " * (room - rest.cell_len))
-            line.append_text(rest)
+        name = document if len(document) < room else document.removeprefix("linux-")
+        if len(name) < room:
+            line.append(" " * (room - len(name))).append(name, style)
         self.show([line])
 
     def on_click(self, event: events.Click) -> None:

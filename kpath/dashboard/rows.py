@@ -37,6 +37,8 @@ class Column:
     screen: int = 0
     right: bool = False
     until: int = 1 << 16
+    way: bool = False
+    """It is a way, of which both ends are shown."""
 
 
 def shown(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
@@ -75,7 +77,8 @@ def line(columns: Sequence[Column], width: int, cells: dict[str, Cell]) -> Text:
     for number, (column, size) in enumerate(shown(columns, width)):
         content, style = cells.get(column.name, ("", ""))
         text.append(" " if number else "")
-        text.append(units.fit(content, size, column.right), Style.parse(style) if style else None)
+        cell = units.fit_way(content, size) if column.way else units.fit(content, size, column.right)
+        text.append(cell, Style.parse(style) if style else None)
     return text
 
 

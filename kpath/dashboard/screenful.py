@@ -194,9 +194,9 @@ class Screenful(App[int]):
         panel = self.query_one("#status", Panel)
         panel.set_class(len(lines) > 2, "three")
         panel.show(lines)
-        rest = Text(self.look.name, theme.GREEN if self.look.judged else theme.FAINT)
         names = [(view.name, view.badge(self.snapshot)) for view in self.views]
-        self.query_one("#tabs", Tabs).label(names, self.chosen, rest)
+        style = theme.GREEN if self.look.judged else theme.FAINT
+        self.query_one("#tabs", Tabs).label(names, self.chosen, self.look.name, style)
         words = Text(f" {self._said}", theme.YELLOW) if self._said else status.notice(self.snapshot)
         if words is None and self.paused:
             words = Text(" The screen is held still; the capture goes on (space).", theme.YELLOW)

@@ -61,6 +61,16 @@ def fit(text: str, width: int, right: bool = False) -> str:
     return " " * (width - length) + text if right else text + " " * (width - length)
 
 
+def fit_way(text: str, width: int) -> str:
+    """The same for a way: where it is longer, it is cut in the middle, for where it ended matters most."""
+    if cell_len(text) <= width:
+        return fit(text, width)
+    cut = max(text.rfind(mark) for mark in (" → ", " ✗ "))
+    end = text[cut + 1 :] if cut >= 0 else ""
+    room = width - cell_len(end) - 2
+    return fit(f"{set_cell_size(text, room).rstrip(' →')}… {end}", width) if end and room >= 8 else fit(text, width)
+
+
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 

@@ -13,7 +13,7 @@ from kpath.dashboard.digest import Packet, Pass
 from kpath.dashboard.look import Look
 from kpath.dashboard.rows import Column, Row
 from kpath.dashboard.snapshot import Snapshot
-from kpath.flow import Document, KernelView, Kind, Lineage, NoteKind
+from kpath.flow import Document, KernelView, Kind, Lineage, NoteKind, Role
 from kpath.flow.unparser import note_line
 from kpath.report.words import printable
 
@@ -52,7 +52,7 @@ class Coverage:
         places = self.chart(document)
         witnessed = witnessed_of(snapshot, look)
         passed = snapshot.passed.get(document.name, {})
-        share = shares(places, snapshot.functions, witnessed)
+        share = shares(places, snapshot.functions, witnessed, passed)
         out = [Row("", "", partial(_title, document.name, share[""], witnessed is not None))]
         for place in places:
             if place.step is None:
@@ -60,7 +60,7 @@ class Coverage:
                 out.append(Row(place.id, f"flow {place.text}", partial(_flow, place, flow)))
                 continue
             count = seen(place, snapshot.functions, witnessed)
-            state = "seen" if count else "unseen" if place.counts else ""
+            state = "seen" if count else "passed" if passed.get(place.id) else "unseen" if place.counts else ""
             draw = partial(_line, place, count, passed.get(place.id, 0))
             out.append(Row(place.id, f"{place.text} {place.lines} {state}", draw))
         return out
@@ -122,6 +122,10 @@ def _about(place: Place, passed: int, count: int) -> list[Text]:
     if place.hidden:
         often = f"◌ passed {units.plural(passed, 'time')}, unseen: " if passed else "∅ "
         out.append(Text(often + place.hidden, theme.SKY if passed else theme.FAINT))
+    elif passed and not count:
+        out.append(Text(f"◌ passed {units.plural(passed, 'time')}, without a frame of its own", theme.SKY))
+    elif place.flow.role is Role.SETUP:
+        out.append(Text("done when the kernel starts: no packet's step", theme.FAINT))
     elif is_frame(place):
         often = f"● seen {units.plural(count, 'time')}" if count else "○ not seen yet"
         out.append(Text(often, theme.GREEN if count else theme.FAINT))
@@ -155,9 +159,12 @@ def _flow(place: Place, share: Share | None, width: int) -> Text:
 
 def _line(place: Place, count: int, passed: int, width: int) -> Text:
     mark, style = ("●", theme.GREEN) if count else ("○", theme.FAINT) if place.counts else (" ", theme.FAINT)
-    if place.hidden and not count:
-        mark, style = ("◌", theme.SKY) if passed else ("∅", theme.FAINT)
-    text = Text(f"{units.count(count) if count else '':>7} ", theme.INK)
+    if passed and not count and place.step is not None and place.step.is_frame:
+        mark, style = "◌", theme.SKY
+    elif place.hidden and not count:
+        mark, style = "∅", theme.FAINT
+    often = count or (passed if mark == "◌" else 0)
+    text = Text(f"{units.count(often) if often else '':>7} ", theme.INK)
     text.append(f"{mark} ", style)
     text.append("  " * (place.depth - 1))
     assert place.step is not None

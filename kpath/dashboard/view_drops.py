@@ -33,7 +33,7 @@ class Drops:
         if width := namespaces_width(snapshot):
             out.append(Column("netns", "SPACE", width))
         out += [Column("reason", "REASON", 18), Column("place", "WHERE", 0)]
-        return [*out, Column("words", "PATH", 0, 100), Column("example", "FOR EXAMPLE", 0, 150)]
+        return [*out, Column("words", "PATH", 0, 100, way=True), Column("example", "FOR EXAMPLE", 0, 150)]
 
     def rows(self, snapshot: Snapshot, look: Look) -> list[Row]:
         """One for each place and reason."""

@@ -34,7 +34,7 @@ class Findings:
         """The path only where there is room."""
         out = [Column("kind", "", 1), Column("count", "COUNT", 6, right=True), Column("last", "LAST", 5, right=True)]
         out += [Column("document", "DOCUMENT", 15), Column("what", "WHAT", 0)]
-        return [*out, Column("words", "PATH", 0, 130)]
+        return [*out, Column("words", "PATH", 0, 130, way=True)]
 
     def rows(self, snapshot: Snapshot, look: Look) -> list[Row]:
         """Divergences first, unless sorted otherwise."""

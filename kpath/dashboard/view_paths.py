@@ -41,7 +41,7 @@ class Paths:
                 out += [Column(f"in {name}", short, max(7, len(short)), _WIDE) for name, short in names]
         if width := namespaces_width(snapshot):
             out.append(Column("netns", "SPACE", width))
-        out.append(Column("words", "PATH", 0))
+        out.append(Column("words", "PATH", 0, way=True))
         out.append(Column("end", "END OF THE NEWEST", 34, 130))
         return out
 

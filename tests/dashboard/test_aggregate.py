@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from kpath.dashboard import aggregate, units
 from kpath.dashboard.aggregate import Aggregates, Rate
@@ -156,6 +157,24 @@ def test_numbers_fit_their_columns(number: int) -> None:
 
 @given(st.text(), st.integers(1, 40))
 def test_fit_is_exact(text: str, width: int) -> None:
-    from rich.cells import cell_len
-
     assert cell_len(units.fit(text, width)) == width
+
+
+@pytest.mark.parametrize(
+    ("way", "width", "text"),
+    [
+        ("receive ra → forward → rb", 30, "receive ra → forward → rb     "),
+        ("receive ra → forward → FORWARD drop ✗ NETFILTER_DROP", 34, "receive ra → for… ✗ NETFILTER_DROP"),
+        ("receive ra → forward → ESP tunnel → rb", 30, "receive ra → forward → E… → rb"),
+        ("receive ra → forward ✗ A_VERY_LONG_REASON", 24, "receive ra → forward ✗ …"),
+        ("TCP reset", 5, "TCP …"),
+    ],
+)
+def test_ways_are_cut_in_the_middle(way: str, width: int, text: str) -> None:
+    assert units.fit_way(way, width) == text
+
+
+@given(st.text(), st.integers(0, 50))
+def test_a_way_is_as_wide_as_it_must_be(text: str, width: int) -> None:
+    assert cell_len(units.fit_way(text, width)) == width
+    assert cell_len(units.fit_way(f"{text} → {text}", width)) == width

@@ -84,5 +84,7 @@ def test_coverage_by_the_model_counts_steps_that_were_taken() -> None:
     by_model = shares(places, snapshot.functions, snapshot.witnessed[document.name])
     by_name = shares(places, snapshot.functions, None)
     assert 0 < by_model[""].seen <= by_name[""].seen < by_name[""].of
+    proved = shares(places, snapshot.functions, snapshot.witnessed[document.name], snapshot.passed[document.name])
+    assert by_model[""].seen < proved[""].seen < proved[""].of, "a step without a frame that the path leads through"
     nothing = shares(places, {}, {})
     assert nothing[""].seen == 0 and replace(nothing[""], seen=nothing[""].of).share == 1.0
