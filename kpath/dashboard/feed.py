@@ -193,6 +193,7 @@ class LiveFeed:
             lost=self._pipeline.lost,
             missed=self._pipeline.missed,
             full=self._pipeline.full,
+            probes=self._pipeline.probes,
             cpu=self._share,
             lag=self.lag,
             state=state,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from kpath.capture.tables import Footer
+from kpath.capture.tables import Facts, Footer
 from kpath.dashboard import signature
 from kpath.dashboard.digest import Packet, Pass, began, digest, packet
 from kpath.dashboard.judge import Judge, JudgeMaker, Opinion
@@ -50,6 +50,8 @@ class Pipeline:
         self.judge: Judge | None = judge_maker(self.assembler) if judge_maker else None
         self.effort = FULL
         self.footer: Footer | None = None
+        self.probes: tuple[int, int] | None = None
+        """How many planned functions are attached and silent, as told last: modules may be loaded meanwhile."""
         self.learned: dict[int, tuple[str, ...]] = {}
         """Functions of each exact path, by its number."""
         self._arp = arp
@@ -60,6 +62,10 @@ class Pipeline:
         """Feed one chunk; returns the journeys that are finished now and are to be shown."""
         if isinstance(chunk, Footer):
             self.footer = chunk
+        elif isinstance(chunk, Facts) and isinstance(states := chunk.values.get("probe_states"), Mapping):
+            counts = {state: count for state, count in states.items() if isinstance(count, int)}
+            attached = counts.pop("attached", 0)
+            self.probes = attached, sum(counts.values())
         return self._wanted(self.assembler.feed(chunk))
 
     def tick(self, now: int) -> list[Journey]:

@@ -176,6 +176,7 @@ class Recording:
             lost=self._pipeline.lost,
             missed=self._pipeline.missed,
             full=self._pipeline.full,
+            probes=self._pipeline.probes,
             omitted=omitted,
             failed=self.failure is not None,
         )

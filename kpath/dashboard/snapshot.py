@@ -127,6 +127,8 @@ class Snapshot:
     passed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Document → id of its step → how often a pass went through it that cannot be seen on this kernel."""
     omitted: Omitted = Omitted()
+    probes: tuple[int, int] | None = None
+    """How many planned functions are attached and silent; None where only the capture's header says it."""
     cpu: float | None = None
     """Share of one CPU that kpath itself uses, 0 to 1 and more; None when not known."""
     lag: float = 0.0

@@ -85,7 +85,8 @@ def _first(about: About, snapshot: Snapshot, width: int, paused: bool) -> Text:
     if about.kernel:
         # What a distribution adds to the release says little, and takes much room.
         release = re.split(r"[-+]", about.kernel)[0] if width < NARROW else f"Linux {about.kernel}"
-        text.append(f" · {release} · {about.attached} probes, {about.silent} silent", theme.FAINT)
+        attached, silent = snapshot.probes or (about.attached, about.silent)
+        text.append(f" · {release} · {attached} probes, {silent} silent", theme.FAINT)
     if about.filter:  # last, because it may be long, and the user knows it
         text.append(f" · {about.filter}", theme.INK)
     return _right(text, Text(f"{state} ", style), width)

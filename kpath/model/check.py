@@ -170,7 +170,8 @@ class Judge:
             if seen.name in self.machine.sights.labels or seen.name == "nf_hook_slow":
                 continue
             reason = self.machine.scope.of(seen.name)
-            if reason.standing is Standing.EVOLUTION:
+            # The function itself, which by the plan would not be seen, is no change: its module came later.
+            if reason.standing is Standing.EVOLUTION and reason.of != seen.name:
                 found[seen.name] = reason
                 # What was jumped to has the return address of its caller's caller.
                 if seen.facts.caller and not seen.facts.tail and self._inlined(seen.name, reason):

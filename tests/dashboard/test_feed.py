@@ -13,13 +13,13 @@ import pytest
 from kpath.capture.errors import CaptureError
 from kpath.capture.file import CaptureReader
 from kpath.capture.schema import EVENT
-from kpath.capture.tables import Footer, Loss
+from kpath.capture.tables import Facts, Footer, Loss
 from kpath.dashboard import pipeline, recording
 from kpath.dashboard.aggregate import WINDOW
 from kpath.dashboard.feed import FAR_BEHIND, LiveFeed
 from kpath.dashboard.recording import Recording
 from kpath.dashboard.snapshot import Snapshot
-from kpath.dashboard.status import left_out, notice
+from kpath.dashboard.status import About, left_out, lines, notice
 from tests.dashboard.stage import CAPTURES, Referee, capture
 
 SECOND = 1_000_000_000
@@ -101,6 +101,18 @@ def test_it_catches_up_when_nothing_is_waiting() -> None:
     snapshot = feed.latest()
     assert snapshot is not None and snapshot.packets == 2, "the clock ends what is settled"
     assert snapshot.event_rate == snapshot.events / WINDOW, "those too that the clock released"
+
+
+def test_probes_on_modules_loaded_meanwhile_are_counted() -> None:
+    feed = LiveFeed([], clock=Clock(SECOND), cpu=lambda: 0.0)
+    feed.take(Facts({"probe_states": {"attached": 3, "module not loaded": 2, "absent": 1}}))
+    feed.take(Facts({"probe_states": {"attached": 5, "absent": 1}}))
+    feed.publish()
+    snapshot = feed.latest()
+    assert snapshot is not None and snapshot.probes == (5, 1)
+    header = capture("ping").header
+    (first, *_) = lines(About.of("any", True, header), snapshot, 100)
+    assert "5 probes, 1 silent" in first.plain
 
 
 def test_a_snapshot_is_given_once_and_the_newest_counts() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from kpath.flow import BUILT_IN, Lineage, load
 from kpath.flow.citation import TREES, Basis
 from kpath.model.check import Checker
 from kpath.model.scope import Reason, Scope, Standing
-from kpath.model.view import build
+from kpath.model.verdict import Verdict
+from kpath.model.view import UNLOADED, build
 from tests.model.captures import FILES, named, passes
 
 RELEASE = re.compile("|".join(rf"\b{re.escape(tree)}\b" for tree in TREES))
@@ -82,3 +84,17 @@ def test_every_evolution_that_could_be_shown_is_cited() -> None:
             reason = scope.of(function)
             if reason.standing is Standing.EVOLUTION:
                 assert reason.citations, (name, function, reason)
+
+
+def test_a_function_of_a_module_that_was_loaded_later_is_no_evolution() -> None:
+    """The plan of the header says that it is not there, and then it is."""
+    file = named("udp-open")[0]
+    late = tuple(
+        replace(probe, program="", state=UNLOADED) if probe.name == "veth_xmit" else probe
+        for probe in header_of(file).probes
+    )
+    checker = Checker.for_stream(late, ["linux-6"])
+    judgements = [judgement for one in passes(file) for judgement in checker.judge_tree(one.tree)]
+    assert any(frame.name == "veth_xmit" for one in passes(file) for frame in one.tree.walk())
+    assert all(judgement.verdict is Verdict.CONFORMS for judgement in judgements)
+    assert not any(function == "veth_xmit" for judgement in judgements for function, _ in judgement.evolutions)
