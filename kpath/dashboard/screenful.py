@@ -197,15 +197,22 @@ class Screenful(App[int]):
         names = [(view.name, view.badge(self.snapshot)) for view in self.views]
         style = theme.GREEN if self.look.judged else theme.FAINT
         self.query_one("#tabs", Tabs).label(names, self.chosen, self.look.name, style)
-        words = Text(f" {self._said}", theme.YELLOW) if self._said else status.notice(self.snapshot)
-        if words is None and self.paused:
-            words = Text(" The screen is held still; the capture goes on (space).", theme.YELLOW)
-        if words is None and self.look.filter:
-            words = Text(f" only what matches: {printable(self.look.filter)}  (esc ends it)", theme.SKY)
+        words = self._words()
         notice = self.query_one("#notice", Panel)
-        notice.set_class(words is not None, "on")
-        notice.show([words] if words is not None else [])
+        notice.set_class(bool(words), "on")
+        notice.show(words)
         self.query_one("#keys", Panel).show([self._keys()])
+
+    def _words(self) -> list[Text]:
+        """What must be known of the screen: an answer for a moment, else all that makes it other than it seems."""
+        if self._said:
+            return [Text(f" {self._said}", theme.YELLOW)]
+        out = [notice] if (notice := status.notice(self.snapshot)) else []
+        if self.paused:
+            out.append(Text(" The screen is held still; the capture goes on (space).", theme.YELLOW))
+        if self.look.filter and self.mode == "list":
+            out.append(Text(f" only what matches: {printable(self.look.filter)}  (esc ends it)", theme.SKY))
+        return out
 
     def _keys(self) -> Text:
         live = self._about.live

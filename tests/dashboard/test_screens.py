@@ -234,6 +234,16 @@ def test_filter_and_search() -> None:
     play(app, SMALL, body)
 
 
+def test_all_that_makes_the_screen_other_than_it_seems_is_said() -> None:
+    app = dashboard("tcp", live=True)
+    still = app._feed
+    assert isinstance(still, Still)
+    still.snapshot = replace(still.snapshot, lag=3.0)
+    picture = shown(app, SMALL, "f", *"tcp", "enter", "space")
+    for words in ("3 s behind the kernel", "The screen is held still", "only what matches: tcp"):
+        assert words in picture
+
+
 def test_letters_that_are_typed_are_no_commands() -> None:
     app = dashboard("tcp")
 
