@@ -8,11 +8,9 @@
  *   send()       to userspace, or aside until the packet matches the filter; what does not fit is counted
  *
  * Before this text kpath puts: `struct event` and its constants (kpath/capture/schema.py), the offsets of kernel
- * structures from BTF (kpath/capture/program.py), the filter, and which programs are wanted. No kernel header is used.
+ * structures from BTF (kpath/capture/program.py), the filter, which programs are wanted, and reading.h. No kernel header
+ * is used.
  */
-
-#define INLINE static inline __attribute__((always_inline))
-#define READ(to, size, from) bpf_probe_read_kernel((to), (size), (void *)(from))
 
 #define MAX_DEPTH 32 /* probed frames alive on one stack; a power of two */
 #define STASH_SIZE 32 /* undecided events kept for one stack; a power of two */
@@ -22,22 +20,12 @@
 #define PACKET_BYTES 80 /* the longest IP header, and what is wanted of the transport header */
 #endif
 #define DST_BYTES 64
+#define HOME_SLOTS 4096 /* stacks of tasks that are found without a search; a power of two */
+#define GENERATIONS 4096 /* a power of two */
 #define CACHED 8 /* devices and routes that each CPU remembers; a power of two */
 #define CACHE_NS 1000000 /* for so long: they hardly ever change, and reading them is half of what an event costs */
 #define BPF_F_MMAPABLE 1024
-#define USER_REGS 24 /* words at the top of a task's stack: struct pt_regs, and padding above it on some kernels */
 #define RB_NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: userspace polls, a wake-up would cost more than the event */
-
-#define ETH_P_IP 0x0800
-#define ETH_P_ARP 0x0806
-#define IPPROTO_ICMP 1
-#define IPPROTO_TCP 6
-#define IPPROTO_UDP 17
-
-/* The registers as a kprobe sees them (arch/x86/include/asm/ptrace.h: struct pt_regs, x86-64). */
-struct pt_regs {
-    unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
-};
 
 struct packet {
     u64 birth;
@@ -52,6 +40,7 @@ struct slot {
 
 /* The frames seen on one stack, innermost last, and the hook that is running on it. */
 struct shadow {
+    u64 stack; /* whose they are */
     u64 depth;
     u64 entered; /* how userspace entered the kernel when these frames were seen, see entry_from_user() */
     u64 hook_sp, hook_skb, hook_birth, hook_matched;
@@ -74,20 +63,38 @@ struct route {
     u32 mtu, spare; /* the route's own MTU, 0 if it has none */
 };
 
+/* What a CPU keeps from one hit to the next, and what is too large for a BPF program's stack. */
 struct scratch {
+    u64 last_skb, last_birth, last_generation; /* the packet that this CPU saw last, if it is one to be told of */
     u64 cls, first, second; /* for body(): the class of the function that was hit, and the arguments that matter */
-    struct event e;
     struct device devices[CACHED];
     struct route routes[CACHED];
+#if !DIRECT_TYPE
     u8 skb[SK_BUFF_BYTES];
     u8 dst[DST_BYTES];
-    u8 packet[PACKET_BYTES];
-    u64 linear; /* bytes of the packet that are in the buffer itself, from the IP header on; the rest is in pages */
     u64 user_regs[USER_REGS];
+#endif
+#if FILTER_PCAP || !DIRECT_TYPE
+    u8 packet[PACKET_BYTES];
+#endif
     struct shadow blank_shadow;
 #if FILTERED
     struct stash blank_stash;
 #endif
+};
+
+/* One hit. */
+struct run {
+    struct scratch *s;
+    struct counters *c;
+    struct event *e; /* where the event is made: in its place in the buffer, or in this CPU's draft */
+    u64 cls, first, second;
+    u64 header; /* address of the IP header */
+    u64 linear; /* bytes of the packet that are in the buffer itself, from the IP header on; the rest is in pages */
+#if DIRECT_TYPE
+    u8 *skb; /* the sk_buff at hand */
+#endif
+    u32 cpu, drafted;
 };
 
 /* One CPU's, a cache line. */
@@ -99,7 +106,7 @@ struct counters {
     u64 no_packet; /* packets that found the table full */
     u64 no_stack; /* stacks that found the table full */
     u64 too_deep; /* frames beyond MAX_DEPTH */
-    u64 spare;
+    u64 written; /* events that were put into this CPU's part of the mapped buffer */
 };
 
 BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
@@ -108,7 +115,10 @@ BPF_PROG_ARRAY(bodies, 1); /* body(), which all programs at the entry of a funct
 BPF_F_TABLE("array", u32, struct counters, counts, CPUS, BPF_F_MMAPABLE);
 /* LRU, because a life whose end a probe missed would otherwise keep its place for ever. */
 BPF_TABLE("lru_hash", u64, struct packet, packets, PACKET_SLOTS);
+BPF_ARRAY(home_shadows, struct shadow, HOME_SLOTS);
 BPF_TABLE("lru_hash", u64, struct shadow, shadows, STACK_SLOTS);
+/* By the address of a buffer, how many lives ended there: what a CPU remembers of a packet holds while it stays equal. */
+BPF_ARRAY(generations, u64, GENERATIONS);
 BPF_PERCPU_ARRAY(interrupt_shadow, struct shadow, 1);
 #if FILTERED
 BPF_TABLE("lru_hash", u64, struct stash, stashes, 512);
@@ -118,63 +128,63 @@ struct comm {
 };
 BPF_TABLE("lru_hash", u32, struct comm, comms, 4096);
 
-#if RING
+/* The buffer: for each CPU a ring of events that is mapped into userspace (SLOTS of them), and behind all rings a draft
+ * for each CPU. Only one program runs on a CPU at a time (bpf_prog_active), so a ring needs no lock, and an event is made
+ * where it stays. Without SLOTS there are only the drafts, and the kernel's ring or perf buffer takes the events.
+ */
+BPF_F_TABLE("array", u32, struct event, places, RINGS * SLOTS + CPUS, BPF_F_MMAPABLE);
+struct taken {
+    u64 count, spare[7];
+};
+#if SLOTS
+BPF_F_TABLE("array", u32, struct taken, taken, CPUS, BPF_F_MMAPABLE); /* written by userspace: how many it has read */
+#elif RING
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 #else
 BPF_PERF_OUTPUT(events);
 #endif
 
-INLINE u16 swap16(u16 v)
-{
-    return __builtin_bswap16(v);
-}
-
 /* ---- frames ---- */
 
-INLINE int is_trampoline(u64 address)
-{
-    return address == TRAMPOLINE_1 || address == TRAMPOLINE_2 || address == TRAMPOLINE_3;
-}
-
-/* A digest of the registers with which userspace entered the kernel (a system call, an interrupt): they lie at the top
- * of the task's stack until it goes back. If they change, nothing that was seen on this stack before is still alive,
- * even if its slot has not been written to since. Interrupt stacks and kernel threads have none: always the same.
+/* A task's shadow is found by its stack, in most cases without a search: whoever comes to a place of the array first
+ * keeps it, for stacks are used by one task after another. A CPU has one interrupt stack, and only it runs there.
  */
-INLINE u64 entry_from_user(struct scratch *s, u64 stack)
-{
-    u64 digest = 1;
-    if (!(stack >> 63) || READ(s->user_regs, sizeof(s->user_regs), stack + THREAD_BYTES - sizeof(s->user_regs)))
-        return digest;
-#pragma unroll
-    for (int i = 0; i < USER_REGS; i++)
-        digest = (digest << 5 | digest >> 59) ^ s->user_regs[i];
-    return digest;
-}
-
-/* A task's shadow is found by its stack; a CPU has one interrupt stack, and only it runs there. */
 INLINE struct shadow *shadow_of(u64 stack)
 {
-    u32 zero = 0;
-    return stack >> 63 ? shadows.lookup(&stack) : interrupt_shadow.lookup(&zero);
+    u32 zero = 0, at = (u32)((stack * 0x9E3779B97F4A7C15ULL) >> 40) & (HOME_SLOTS - 1);
+    if (!(stack >> 63))
+        return interrupt_shadow.lookup(&zero);
+    struct shadow *home = home_shadows.lookup(&at);
+    if (home && !home->stack)
+        home->stack = stack;
+    return home && home->stack == stack ? home : shadows.lookup(&stack);
 }
 
 /* Drops the frames that have returned and pushes this one; what is then below it is its parent. */
-INLINE void find_parent(struct scratch *s, struct counters *c, int root)
+INLINE void find_parent(struct run *r, int root)
 {
-    struct event *e = &s->e;
+    struct event *e = r->e;
     u64 key = e->stack;
     struct shadow *shadow = shadow_of(key);
     if (!shadow) {
-        shadows.update(&key, &s->blank_shadow);
+        shadows.update(&key, &r->s->blank_shadow);
         shadow = shadows.lookup(&key);
         if (!shadow) {
-            c->no_stack++;
+            r->c->no_stack++;
             return;
         }
     }
-    u64 entered = entry_from_user(s, key);
-    u64 depth = root || shadow->entered != entered ? 0 : shadow->depth;
-    shadow->entered = entered;
+    u64 depth = root ? 0 : shadow->depth;
+    if (key >> 63) {
+        #if DIRECT_TYPE
+        u64 entered = entry_from_user(0, key);
+#else
+        u64 entered = entry_from_user(r->s->user_regs, key);
+#endif
+        if (shadow->entered != entered)
+            depth = 0;
+        shadow->entered = entered;
+    }
     if (depth > MAX_DEPTH)
         depth = MAX_DEPTH;
     for (int i = 0; i < MAX_DEPTH; i++) {
@@ -184,9 +194,8 @@ INLINE void find_parent(struct scratch *s, struct counters *c, int root)
         u64 sp = top->sp, ret = top->ret;
         if (sp > e->sp) {
             /* A live frame's slot still holds its return address; a return probe puts its trampoline there. */
-            u64 now = 0;
-            READ(&now, sizeof(now), sp);
-            if (now == ret || is_trampoline(now)) {
+            u64 now = LOOK(u64, sp, 0);
+            if ((now == ret || is_trampoline(now)) && (!(key >> 63) || sp - key < THREAD_BYTES)) {
                 e->parent_sp = sp;
                 break;
             }
@@ -196,7 +205,7 @@ INLINE void find_parent(struct scratch *s, struct counters *c, int root)
         depth--;
     }
     if (depth >= MAX_DEPTH) {
-        c->too_deep++;
+        r->c->too_deep++;
         return;
     }
     asm volatile("" : "+r"(depth)); /* or the compiler leaves out the mask, and the verifier does not see why it may */
@@ -206,106 +215,101 @@ INLINE void find_parent(struct scratch *s, struct counters *c, int root)
     shadow->depth = depth + 1;
 }
 
-/* Which stack a stack pointer is on: the task's own (its base), or this CPU's interrupt stack (the CPU's number). */
-INLINE u64 stack_of(u64 sp, u32 cpu)
+INLINE void begin(struct pt_regs *ctx, struct run *r)
 {
-    u64 base = 0;
-    READ(&base, sizeof(base), bpf_get_current_task() + TASK_STRUCT_stack);
-    return sp - base < THREAD_BYTES ? base : cpu;
-}
-
-INLINE void begin(struct pt_regs *ctx, struct scratch *s, struct counters *c)
-{
-    struct event *e = &s->e;
-    c->hits++;
-    __builtin_memset(e, 0, sizeof(*e));
-    e->time = bpf_ktime_get_ns();
-    e->cpu = bpf_get_smp_processor_id();
-    e->pid = (u32)bpf_get_current_pid_tgid();
+    struct event *e = r->e;
+    r->c->hits++;
     e->ip = ctx->ip;
     e->sp = ctx->sp;
-    e->cls = s->cls;
-    e->hook = 255;
-    READ(&e->caller, sizeof(e->caller), ctx->sp);
-    e->stack = stack_of(e->sp, e->cpu);
-    find_parent(s, c, s->cls == CLASS_ROOT);
+    e->cls = r->cls;
+    e->caller = LOOK(u64, ctx->sp, 0);
+    e->stack = stack_of(e->sp, r->cpu);
+    find_parent(r, r->cls == CLASS_ROOT);
 }
 
 /* ---- packets ---- */
 
-INLINE u64 skb_u64(struct scratch *s, u32 offset)
+/* The fields of the sk_buff at hand. */
+#if DIRECT_TYPE
+#define SKB(type, offset) AT(type, r->skb, offset)
+#else
+#define SKB(type, offset) (*(type *)(r->s->skb + (offset)))
+#endif
+
+/* Makes this the sk_buff at hand; 0 if there is none at that address. */
+INLINE int take_skb(struct run *r, u64 skb)
 {
-    return *(u64 *)(s->skb + offset);
+    r->e->skb = skb;
+#if DIRECT_TYPE
+    r->skb = VIEW(skb);
+#else
+    if (READ(r->s->skb, SK_BUFF_BYTES, skb))
+        return 0;
+#endif
+    r->e->head = SKB(u64, SK_BUFF_head);
+    r->e->len = SKB(u32, SK_BUFF_len);
+    r->e->protocol = SKB(u16, SK_BUFF_protocol);
+    return r->e->head != 0;
 }
 
-INLINE u32 skb_u32(struct scratch *s, u32 offset)
+INLINE struct device *device_at(struct run *r, u64 dev)
 {
-    return *(u32 *)(s->skb + offset);
-}
-
-INLINE u16 skb_u16(struct scratch *s, u32 offset)
-{
-    return *(u16 *)(s->skb + offset);
-}
-
-INLINE struct device *device_at(struct scratch *s, u64 dev)
-{
-    struct device *d = &s->devices[(dev >> 12) & (CACHED - 1)];
-    if (d->address == dev && s->e.time - d->read_at < CACHE_NS)
+    struct device *d = &r->s->devices[(dev >> 12) & (CACHED - 1)];
+    if (d->address == dev && r->e->time - d->read_at < CACHE_NS)
         return d;
-    u64 net = 0;
     d->address = dev;
-    d->read_at = s->e.time;
-    d->netns = 0;
-    READ(&d->ifindex, sizeof(d->ifindex), dev + NET_DEVICE_ifindex);
-    READ(&d->mtu, sizeof(d->mtu), dev + NET_DEVICE_mtu);
-    READ(&net, sizeof(net), dev + NET_DEVICE_net);
-    if (net)
-        READ(&d->netns, sizeof(d->netns), net + NET_inum);
+    d->read_at = r->e->time;
+    d->ifindex = LOOK(u32, dev, NET_DEVICE_ifindex);
+    d->mtu = LOOK(u32, dev, NET_DEVICE_mtu);
+    u64 net = LOOK(u64, dev, NET_DEVICE_net);
+    d->netns = net ? LOOK(u32, net, NET_inum) : 0;
     return d;
 }
 
 INLINE void describe_socket(struct event *e, u64 sk)
 {
-    u64 net = 0;
-    READ(&net, sizeof(net), sk + SOCK_net);
+    u64 net = LOOK(u64, sk, SOCK_net);
     if (net)
-        READ(&e->netns, sizeof(e->netns), net + NET_inum);
+        e->netns = LOOK(u32, net, NET_inum);
 }
 
-INLINE struct route *route_at(struct scratch *s, u64 dst)
+INLINE struct route *route_at(struct run *r, u64 dst)
 {
-    struct route *r = &s->routes[(dst >> 8) & (CACHED - 1)];
-    if (r->address == dst && s->e.time - r->read_at < CACHE_NS)
-        return r;
-    r->address = 0;
-    if (READ(s->dst, DST_BYTES, dst))
+    struct route *known = &r->s->routes[(dst >> 8) & (CACHED - 1)];
+    if (known->address == dst && r->e->time - known->read_at < CACHE_NS)
+        return known;
+#if DIRECT_TYPE
+    u8 *there = VIEW(dst);
+#define DST(offset) AT(u64, there, offset)
+#else
+    known->address = 0;
+    if (READ(r->s->dst, DST_BYTES, dst))
         return 0;
-    r->address = dst;
-    r->read_at = s->e.time;
-    r->input = *(u64 *)(s->dst + DST_ENTRY_input);
-    r->output = *(u64 *)(s->dst + DST_ENTRY_output);
-    r->xfrm = *(u64 *)(s->dst + DST_ENTRY_xfrm);
-    r->dev = *(u64 *)(s->dst + DST_ENTRY_dev);
-    r->mtu = 0;
-    u64 metrics = *(u64 *)(s->dst + DST_ENTRY_metrics) & ~3ULL;
-    if (metrics) /* RTAX_MTU is metric 2, the array starts at metric 1 */
-        READ(&r->mtu, sizeof(r->mtu), metrics + 4);
-    return r;
+#define DST(offset) (*(u64 *)(r->s->dst + (offset)))
+#endif
+    known->address = dst;
+    known->read_at = r->e->time;
+    known->input = DST(DST_ENTRY_input);
+    known->output = DST(DST_ENTRY_output);
+    known->xfrm = DST(DST_ENTRY_xfrm);
+    known->dev = DST(DST_ENTRY_dev);
+    u64 metrics = DST(DST_ENTRY_metrics) & ~3ULL;
+    known->mtu = metrics ? LOOK(u32, metrics, 4) : 0; /* RTAX_MTU is metric 2, the array starts at metric 1 */
+    return known;
 }
 
-INLINE void describe_route(struct scratch *s, u64 dst)
+INLINE void describe_route(struct run *r, u64 dst)
 {
-    struct event *e = &s->e;
-    struct route *r = route_at(s, dst);
-    if (!r)
+    struct event *e = r->e;
+    struct route *route = route_at(r, dst);
+    if (!route)
         return;
-    e->dst_input = r->input;
-    e->dst_output = r->output;
-    e->dst_xfrm = r->xfrm;
-    e->mtu = r->mtu;
-    if (r->dev) {
-        struct device *d = device_at(s, r->dev);
+    e->dst_input = route->input;
+    e->dst_output = route->output;
+    e->dst_xfrm = route->xfrm;
+    e->mtu = route->mtu;
+    if (route->dev) {
+        struct device *d = device_at(r, route->dev);
         e->out_ifindex = d->ifindex;
         if (!e->mtu)
             e->mtu = d->mtu;
@@ -314,93 +318,106 @@ INLINE void describe_route(struct scratch *s, u64 dst)
     }
 }
 
-INLINE void describe_transport(struct scratch *s, u32 at)
+/* The packet's own bytes: looked at where they are, or in a copy. */
+#if DIRECT_TYPE
+#define BYTES(type, at, offset) LOOK(type, r->header + (at), offset)
+#else
+#define BYTES(type, at, offset) (*(type *)(r->s->packet + ((at) & 63) + (offset)))
+#endif
+
+INLINE void describe_transport(struct run *r, u32 at)
 {
-    struct event *e = &s->e;
-    u8 *l4 = s->packet + (at & 63);
-    if (e->proto == IPPROTO_TCP) {
-        e->sport = *(u16 *)l4;
-        e->dport = *(u16 *)(l4 + 2);
-        e->l4 = __builtin_bswap32(*(u32 *)(l4 + 4));
-        e->tcp_flags = l4[13];
-    } else if (e->proto == IPPROTO_UDP) {
-        e->sport = *(u16 *)l4;
-        e->dport = *(u16 *)(l4 + 2);
+    struct event *e = r->e;
+    if (e->proto == IPPROTO_TCP || e->proto == IPPROTO_UDP) {
+        u64 first = BYTES(u64, at, 0);
+        e->sport = first;
+        e->dport = first >> 16;
+        if (e->proto == IPPROTO_TCP) {
+            e->l4 = __builtin_bswap32(first >> 32);
+            e->tcp_flags = BYTES(u8, at, 13);
+        }
     } else if (e->proto == IPPROTO_ICMP) {
-        e->sport = *(u16 *)l4;
-        e->l4 = __builtin_bswap32(*(u32 *)(l4 + 4));
+        e->sport = BYTES(u16, at, 0);
+        e->l4 = __builtin_bswap32(BYTES(u32, at, 4));
     }
 }
 
 /* The header of an IPv4 or ARP packet. On its way in, before the stack has set network_header, it is at skb->data. */
-INLINE void describe_header(struct scratch *s)
+INLINE void describe_header(struct run *r)
 {
-    struct event *e = &s->e;
-    u16 network = skb_u16(s, SK_BUFF_network_header);
-    u64 header = network ? e->head + network : skb_u64(s, SK_BUFF_data);
-    u64 tail = e->head + skb_u32(s, SK_BUFF_tail);
-    s->linear = tail > header ? tail - header : 0;
-    if (s->linear < 20 || READ(s->packet, PACKET_BYTES, header))
+    struct event *e = r->e;
+    u16 network = SKB(u16, SK_BUFF_network_header);
+    u64 tail = e->head + SKB(u32, SK_BUFF_tail);
+    r->header = network ? e->head + network : SKB(u64, SK_BUFF_data);
+    r->linear = tail > r->header ? tail - r->header : 0;
+    if (r->linear < 20)
         return;
-    u8 *p = s->packet;
+#if !DIRECT_TYPE
+    if (READ(r->s->packet, PACKET_BYTES, r->header))
+        return;
+#endif
     if (e->protocol == swap16(ETH_P_ARP)) { /* Ethernet ARP: struct arphdr, then MAC, IP, MAC, IP */
-        e->arp_op = p[7];
-        __builtin_memcpy(&e->saddr, p + 14, 4);
-        __builtin_memcpy(&e->daddr, p + 24, 4);
+        e->arp_op = BYTES(u8, 0, 7);
+        e->saddr = BYTES(u32, 0, 14);
+        e->daddr = BYTES(u32, 0, 24);
         return;
     }
-    u32 words = p[0] & 15;
-    if (p[0] >> 4 != 4 || words < 5)
+    u64 first = BYTES(u64, 0, 0); /* few reads, for each costs more than taking it apart */
+    u32 words = first & 15;
+    if ((first >> 4 & 15) != 4 || words < 5)
         return;
+    u64 second = BYTES(u64, 0, 8);
     e->flags |= FLAG_HEADER;
-    e->tos = p[1];
-    e->tot_len = *(u16 *)(p + 2);
-    e->ip_id = *(u16 *)(p + 4);
-    e->frag_off = *(u16 *)(p + 6);
-    e->ttl = p[8];
-    e->proto = p[9];
-    e->saddr = *(u32 *)(p + 12);
-    e->daddr = *(u32 *)(p + 16);
-    if (!(swap16(e->frag_off) & 0x1fff) && s->linear >= words * 4 + (e->proto == IPPROTO_TCP ? 20 : 8))
-        describe_transport(s, words * 4);
+    e->tos = first >> 8;
+    e->tot_len = first >> 16;
+    e->ip_id = first >> 32;
+    e->frag_off = first >> 48;
+    e->ttl = second;
+    e->proto = second >> 8;
+    e->saddr = second >> 32;
+    e->daddr = BYTES(u32, 0, 16);
+    if (!(swap16(e->frag_off) & 0x1fff) && r->linear >= words * 4 + (e->proto == IPPROTO_TCP ? 20 : 8))
+        describe_transport(r, words * 4);
 }
 
-INLINE void describe_segments(struct scratch *s)
+INLINE void describe_segments(struct run *r)
 {
-    struct event *e = &s->e;
-    u16 gso[2] = {};
-    u64 shared = e->head + skb_u32(s, SK_BUFF_end);
-    READ(gso, sizeof(gso), shared + SKB_SHARED_INFO_gso_size);
-    e->gso_size = gso[0];
-    e->gso_segs = gso[1];
+    struct event *e = r->e;
+    u32 gso = LOOK(u32, e->head + SKB(u32, SK_BUFF_end), SKB_SHARED_INFO_gso_size); /* size, then segments */
+    e->gso_size = gso;
+    e->gso_segs = gso >> 16;
 }
 
-/* Everything about a packet that the stack has given a header, a device, a route. s->skb holds the sk_buff. */
-INLINE void describe(struct scratch *s)
+/* Everything about a packet that the stack has given a header, a device, a route. e.skb is at hand. */
+INLINE void describe(struct run *r)
 {
-    struct event *e = &s->e;
-    e->head = skb_u64(s, SK_BUFF_head);
-    e->len = skb_u32(s, SK_BUFF_len);
-    e->mark = skb_u32(s, SK_BUFF_mark);
-    e->pkt_type = (s->skb[SK_BUFF_pkt_type_BYTE] & SK_BUFF_pkt_type_MASK) >> SK_BUFF_pkt_type_SHIFT;
-    if (s->skb[SK_BUFF_cloned_BYTE] & SK_BUFF_cloned_MASK)
+    struct event *e = r->e;
+    e->mark = SKB(u32, SK_BUFF_mark);
+    e->pkt_type = (SKB(u8, SK_BUFF_pkt_type_BYTE) & SK_BUFF_pkt_type_MASK) >> SK_BUFF_pkt_type_SHIFT;
+    if (SKB(u8, SK_BUFF_cloned_BYTE) & SK_BUFF_cloned_MASK)
         e->flags |= FLAG_CLONED;
-    e->ipcb = skb_u16(s, SK_BUFF_cb + INET_SKB_PARM_flags);
-    e->frag_max = skb_u16(s, SK_BUFF_cb + INET_SKB_PARM_frag_max_size);
-    u64 dev = skb_u64(s, SK_BUFF_dev);
-    u64 dst = skb_u64(s, SK_BUFF_refdst) & ~1ULL;
-    u64 sk = skb_u64(s, SK_BUFF_sk);
+#if INET_SKB_PARM_frag_max_size == INET_SKB_PARM_flags + 2
+    u32 ipcb = SKB(u32, SK_BUFF_cb + INET_SKB_PARM_flags);
+    e->ipcb = ipcb;
+    e->frag_max = ipcb >> 16;
+#else
+    e->ipcb = SKB(u16, SK_BUFF_cb + INET_SKB_PARM_flags);
+    e->frag_max = SKB(u16, SK_BUFF_cb + INET_SKB_PARM_frag_max_size);
+#endif
+    u64 dev = SKB(u64, SK_BUFF_dev);
+    u64 dst = SKB(u64, SK_BUFF_refdst) & ~1ULL;
+    u64 sk = SKB(u64, SK_BUFF_sk);
     if (dev) {
-        struct device *d = device_at(s, dev);
+        struct device *d = device_at(r, dev);
         e->ifindex = d->ifindex;
         e->netns = d->netns;
     }
     if (dst)
-        describe_route(s, dst);
+        describe_route(r, dst);
     if (!e->netns && sk)
         describe_socket(e, sk);
-    describe_header(s);
-    describe_segments(s);
+    describe_header(r);
+    describe_segments(r);
 }
 
 INLINE int followed_protocol(struct event *e)
@@ -408,23 +425,41 @@ INLINE int followed_protocol(struct event *e)
     return e->protocol == swap16(ETH_P_IP) || e->protocol == swap16(ETH_P_ARP);
 }
 
-/* Finds or begins the life of this buffer; 0 when it is none that kpath follows. */
-INLINE int identify(struct scratch *s, struct counters *c, int begin_life)
+INLINE u64 *generation_of(u64 skb)
 {
-    struct event *e = &s->e;
+    u32 at = (skb >> 8) & (GENERATIONS - 1);
+    return generations.lookup(&at);
+}
+
+/* Finds or begins the life of this buffer; 0 when it is none that kpath follows. */
+INLINE int identify(struct run *r, int begin_life)
+{
+    struct event *e = r->e;
     u64 key = e->skb;
+    u64 *generation = generation_of(key);
+    if (!generation)
+        return 0;
+    if (r->s->last_skb == key && r->s->last_generation == *generation) {
+        e->birth = r->s->last_birth;
+        e->flags |= FLAG_MATCHED;
+        return 1;
+    }
     struct packet *known = packets.lookup(&key);
     if (known) {
         e->birth = known->birth;
-        if (known->matched)
+        if (known->matched) {
             e->flags |= FLAG_MATCHED;
+            r->s->last_skb = key;
+            r->s->last_birth = known->birth;
+            r->s->last_generation = *generation;
+        }
         return 1;
     }
     if (!begin_life)
         return 0;
     struct packet fresh = {.birth = e->time, .matched = !FILTERED};
     if (packets.update(&key, &fresh)) {
-        c->no_packet++;
+        r->c->no_packet++;
         e->flags |= FLAG_TRACK_FULL;
         return 1;
     }
@@ -437,24 +472,83 @@ INLINE int identify(struct scratch *s, struct counters *c, int begin_life)
 
 /* ---- to userspace ---- */
 
-INLINE void output(struct pt_regs *ctx, struct event *e, struct counters *c)
+/* Where in the buffer this CPU's next event goes; its draft when there is no room. */
+INLINE int place_event(struct run *r)
 {
-    /* The number is of the CPU that sends: a task may have moved since an event of its was kept back. */
-    e->cpu = bpf_get_smp_processor_id();
-    e->seq = c->sent++;
-#if RING
-    int failed = events.ringbuf_output(e, sizeof(*e), RB_NO_WAKEUP);
-#else
-    int failed = events.perf_submit(ctx, e, sizeof(*e));
+    u32 at = RINGS * SLOTS + r->cpu;
+    r->drafted = 1;
+#if SLOTS
+    struct taken *read = taken.lookup(&r->cpu);
+    if (read && r->cpu < RINGS && r->c->written - read->count < SLOTS) {
+        r->drafted = 0;
+        at = r->cpu * SLOTS + (r->c->written & (SLOTS - 1));
+    }
 #endif
-    if (failed)
+    r->e = places.lookup(&at);
+    return r->e != 0;
+}
+
+/* Begins an event. What is filtered is drafted: most of it stays here. */
+INLINE int begin_event(struct run *r)
+{
+#if SLOTS && !FILTERED
+    if (!place_event(r))
+        return 0;
+#else
+    u32 at = RINGS * SLOTS + r->cpu;
+    r->drafted = 1;
+    r->e = places.lookup(&at);
+    if (!r->e)
+        return 0;
+#endif
+    __builtin_memset(r->e, 0, sizeof(struct event));
+    r->e->time = bpf_ktime_get_ns();
+    r->e->cpu = r->cpu;
+    r->e->pid = (u32)bpf_get_current_pid_tgid();
+    r->e->hook = 255;
+    return 1;
+}
+
+/* Sends an event up: r->e, or one that was put aside. */
+INLINE void output(struct pt_regs *ctx, struct run *r, struct event *e)
+{
+    struct counters *c = r->c;
+    /* The number is of the CPU that sends: a task may have moved since an event of its was kept back. */
+    e->cpu = r->cpu;
+    e->seq = c->sent;
+#if SLOTS
+#if FILTERED
+    struct event *draft = r->e;
+    if (place_event(r) && !r->drafted)
+        __builtin_memcpy(r->e, e, sizeof(*e));
+    r->e = draft;
+#endif
+    if (r->drafted)
         c->lost++;
+    else {
+        asm volatile("" ::: "memory"); /* the event is there before it is said to be */
+        c->written++;
+    }
+#elif RING
+    /* Not ringbuf_output, whose copy in the kernel is byte by byte where the processor is said to be good at that. */
+    struct event *place = events.ringbuf_reserve(sizeof(*e));
+    if (place) {
+        __builtin_memcpy(place, e, sizeof(*e));
+        events.ringbuf_submit(place, RB_NO_WAKEUP);
+    } else {
+        c->lost++;
+    }
+#else
+    if (events.perf_submit(ctx, e, sizeof(*e)))
+        c->lost++;
+#endif
+    c->sent++;
 }
 
 #if FILTERED
-INLINE int wanted(struct scratch *s)
+INLINE int wanted(struct run *r)
 {
-    struct event *e = &s->e;
+    struct event *e = r->e;
     if (!(e->flags & FLAG_HEADER) && !e->arp_op)
         return 0;
 #if FILTER_NETNS
@@ -475,38 +569,42 @@ INLINE int wanted(struct scratch *s)
         return 0;
     if (!wire) /* not filled in yet: __ip_local_out does it */
         wire = e->len;
-    u32 there = wire < s->linear ? wire : s->linear;
-    if (!pcap_match(s->packet, there < PACKET_BYTES ? there : PACKET_BYTES, wire))
+    u32 there = wire < r->linear ? wire : r->linear;
+#if DIRECT_TYPE
+    if (READ(r->s->packet, PACKET_BYTES, r->header))
+        return 0;
+#endif
+    if (!pcap_match(r->s->packet, there < PACKET_BYTES ? there : PACKET_BYTES, wire))
         return 0;
 #endif
     return 1;
 }
 
-INLINE void put_aside(struct scratch *s)
+INLINE void put_aside(struct run *r)
 {
-    u64 key = s->e.stack;
+    u64 key = r->e->stack;
     struct stash *stash = stashes.lookup(&key);
     if (!stash) {
-        stashes.update(&key, &s->blank_stash);
+        stashes.update(&key, &r->s->blank_stash);
         stash = stashes.lookup(&key);
         if (!stash)
             return;
     }
-    u64 skb = s->e.skb;
+    u64 skb = r->e->skb;
     struct packet *packet = skb ? packets.lookup(&skb) : 0;
     if (packet) {
         packet->last_stash = key + 1;
         if (!packet->first_stash)
             packet->first_stash = key + 1;
     }
-    s->e.flags |= FLAG_STASHED;
+    r->e->flags |= FLAG_STASHED;
     u64 at = stash->count & (STASH_SIZE - 1);
-    __builtin_memcpy(&stash->events[at], &s->e, sizeof(struct event));
+    __builtin_memcpy(&stash->events[at], r->e, sizeof(struct event));
     stash->count++;
 }
 
 /* The packet matched: what led to it on this stack goes up first, in order. */
-INLINE void bring_out(struct pt_regs *ctx, u64 key, struct counters *c)
+INLINE void bring_out(struct pt_regs *ctx, struct run *r, u64 key)
 {
     struct stash *stash = stashes.lookup(&key);
     if (!stash || !stash->count)
@@ -516,43 +614,43 @@ INLINE void bring_out(struct pt_regs *ctx, u64 key, struct counters *c)
     for (int i = 0; i < STASH_SIZE; i++) {
         if (first + i >= count)
             break;
-        output(ctx, &stash->events[(first + i) & (STASH_SIZE - 1)], c);
+        output(ctx, r, &stash->events[(first + i) & (STASH_SIZE - 1)]);
     }
     stash->count = 0;
 }
 #endif
 
 /* Sends the event up now, or keeps it until its packet is known to be wanted. */
-INLINE void send(struct pt_regs *ctx, struct scratch *s, struct counters *c)
+INLINE void send(struct pt_regs *ctx, struct run *r)
 {
-    struct event *e = &s->e;
+    struct event *e = r->e;
 #if FILTERED
-    if (e->skb && !(e->flags & FLAG_MATCHED) && wanted(s)) {
+    if (e->skb && !(e->flags & FLAG_MATCHED) && wanted(r)) {
         u64 key = e->skb;
         struct packet *packet = packets.lookup(&key);
         if (packet) { /* it may have come by other stacks: a sender's, another CPU's */
             packet->matched = 1;
             if (packet->first_stash)
-                bring_out(ctx, packet->first_stash - 1, c);
+                bring_out(ctx, r, packet->first_stash - 1);
             if (packet->last_stash)
-                bring_out(ctx, packet->last_stash - 1, c);
+                bring_out(ctx, r, packet->last_stash - 1);
         }
         e->flags |= FLAG_MATCHED;
     }
     if (!(e->flags & FLAG_MATCHED)) {
-        put_aside(s);
+        put_aside(r);
         return;
     }
-    bring_out(ctx, e->stack, c);
+    bring_out(ctx, r, e->stack);
 #endif
-    output(ctx, e, c);
+    output(ctx, r, e);
 }
 
 /* ---- what each class of function tells; 0 if there is nothing to send ---- */
 
-INLINE int on_root(struct scratch *s)
+INLINE int on_root(struct run *r)
 {
-    u32 pid = s->e.pid;
+    u32 pid = r->e->pid;
     struct comm comm = {};
     if (!comms.lookup(&pid)) {
         bpf_get_current_comm(&comm.name, sizeof(comm.name));
@@ -562,88 +660,78 @@ INLINE int on_root(struct scratch *s)
 }
 
 /* nf_hook_slow(skb, state, entries, index): what the second argument says besides. */
-INLINE void describe_hook(struct scratch *s)
+INLINE void describe_hook(struct run *r)
 {
-    struct event *e = &s->e;
-    u64 state = s->second, net = 0, out = 0;
-    READ(&e->arg, sizeof(e->arg), state + NF_HOOK_STATE_okfn);
-    READ(&out, sizeof(out), state + NF_HOOK_STATE_out);
-    READ(&net, sizeof(net), state + NF_HOOK_STATE_net);
+    struct event *e = r->e;
+    u64 state = r->second;
+    e->arg = LOOK(u64, state, NF_HOOK_STATE_okfn);
+    u64 out = LOOK(u64, state, NF_HOOK_STATE_out);
+    u64 net = LOOK(u64, state, NF_HOOK_STATE_net);
     if (out)
-        READ(&e->out_ifindex, sizeof(e->out_ifindex), out + NET_DEVICE_ifindex);
+        e->out_ifindex = LOOK(u32, out, NET_DEVICE_ifindex);
     if (net)
-        READ(&e->netns, sizeof(e->netns), net + NET_inum);
+        e->netns = LOOK(u32, net, NET_inum);
 }
 
 /* One packet; `second` is a neighbour or the state of a hook. */
-INLINE int on_packet(struct scratch *s, struct counters *c)
+INLINE int on_packet(struct run *r)
 {
-    struct event *e = &s->e;
-    u64 cls = s->cls;
-    e->skb = s->first;
-    if (cls == CLASS_NEIGHBOUR && !e->skb) {
+    struct event *e = r->e;
+    u64 cls = r->cls;
+    if (cls == CLASS_NEIGHBOUR && !r->first) {
         /* The timer asks a neighbour that is in use with no packet waiting: neigh_probe in net/core/neighbour.c. */
         e->cls = CLASS_FRAME;
         return 1;
     }
-    if (READ(s->skb, SK_BUFF_BYTES, e->skb))
+    if (!take_skb(r, r->first))
         return 0;
-    e->protocol = skb_u16(s, SK_BUFF_protocol);
     int ours = followed_protocol(e) || (cls != CLASS_LINK && cls != CLASS_HOOK);
     if (cls == CLASS_HOOK) {
-        READ(&e->hook, sizeof(e->hook), s->second + NF_HOOK_STATE_hook);
-        READ(&e->pf, sizeof(e->pf), s->second + NF_HOOK_STATE_pf);
+        e->hook = LOOK(u8, r->second, NF_HOOK_STATE_hook);
+        e->pf = LOOK(u8, r->second, NF_HOOK_STATE_pf);
         ours |= e->pf == 2;
     }
-    if (!identify(s, c, ours))
+    if (!identify(r, ours))
         return 0;
     if (cls == CLASS_ORIGIN) {
-        u64 sk = skb_u64(s, SK_BUFF_sk);
-        e->head = skb_u64(s, SK_BUFF_head);
-        e->len = skb_u32(s, SK_BUFF_len);
+        u64 sk = SKB(u64, SK_BUFF_sk);
         if (sk)
             describe_socket(e, sk);
         return 1;
     }
-    describe(s);
+    describe(r);
     if (cls == CLASS_NEIGHBOUR) {
-        e->arg = s->second;
-        READ(&e->nud_state, sizeof(e->nud_state), s->second + NEIGHBOUR_nud_state);
+        e->arg = r->second;
+        e->nud_state = LOOK(u8, r->second, NEIGHBOUR_nud_state);
     } else if (cls == CLASS_HOOK) {
-        describe_hook(s);
+        describe_hook(r);
     }
     return 1;
 }
 
 /* Two packets. The second is complete, the first perhaps not yet: describe the second, then say who the first is. */
-INLINE int on_pair(struct scratch *s, struct counters *c)
+INLINE int on_pair(struct run *r)
 {
-    struct event *e = &s->e;
-    u64 first = s->first;
-    e->skb = s->second;
-    if (READ(s->skb, SK_BUFF_BYTES, e->skb))
-        return 0;
-    e->protocol = skb_u16(s, SK_BUFF_protocol);
-    if (!identify(s, c, followed_protocol(e)))
+    struct event *e = r->e;
+    u64 first = r->first;
+    if (!take_skb(r, r->second) || !identify(r, followed_protocol(e)))
         return 0;
     int matched = e->flags & FLAG_MATCHED;
-    e->head = skb_u64(s, SK_BUFF_head);
-    e->len = skb_u32(s, SK_BUFF_len);
     if (followed_protocol(e))
-        describe_header(s);
-    if (s->cls == CLASS_MERGE) {
+        describe_header(r);
+    if (r->cls == CLASS_MERGE) {
         struct packet *into = packets.lookup(&first);
         e->other = first;
         if (into)
             e->arg = into->birth;
         return 1;
     }
-    e->other = s->second;
+    e->other = r->second;
     e->arg = e->birth;
     e->skb = first;
     e->birth = 0;
     e->flags &= ~(FLAG_BORN | FLAG_MATCHED);
-    identify(s, c, 1);
+    identify(r, 1);
     if (matched && !(e->flags & FLAG_MATCHED)) {
         struct packet heir = {.birth = e->birth, .matched = 1};
         if (e->birth)
@@ -654,15 +742,18 @@ INLINE int on_pair(struct scratch *s, struct counters *c)
 }
 
 /* A buffer is let go of; others may still hold it, unless this is its end. */
-INLINE int on_release(struct scratch *s, struct counters *c)
+INLINE int on_release(struct run *r)
 {
-    s->e.skb = s->first;
-    if (!identify(s, c, 0))
+    r->e->skb = r->first;
+    if (!identify(r, 0))
         return 0;
-    if (s->cls == CLASS_END) {
-        u64 key = s->first;
+    if (r->cls == CLASS_END) {
+        u64 key = r->first;
+        u64 *generation = generation_of(key);
         packets.delete(&key);
-        s->e.flags |= FLAG_END;
+        if (generation)
+            __sync_fetch_and_add(generation, 1);
+        r->e->flags |= FLAG_END;
     }
     return 1;
 }
@@ -681,32 +772,43 @@ INLINE void expect_verdict(struct event *e)
 
 /* ---- the programs ---- */
 
+INLINE int begin_run(struct run *r)
+{
+    u32 zero = 0;
+    r->cpu = bpf_get_smp_processor_id();
+    r->s = scratches.lookup(&zero);
+    r->c = counts.lookup(&r->cpu);
+    return r->s && r->c;
+}
+
 /* A function was entered: all that the programs below have in common. One text instead of twenty copies, which would
  * take the compiler and the verifier twenty times as long.
  */
 int body(struct pt_regs *ctx)
 {
-    u32 zero = 0, cpu = bpf_get_smp_processor_id();
-    struct scratch *s = scratches.lookup(&zero);
-    struct counters *c = counts.lookup(&cpu);
-    if (!s || !c)
+    struct run run = {}, *r = &run;
+    if (!begin_run(r))
         return 0;
-    begin(ctx, s, c);
-    u64 cls = s->cls;
+    u64 cls = r->cls = r->s->cls;
+    r->first = r->s->first;
+    r->second = r->s->second;
+    if (!begin_event(r))
+        return 0;
+    begin(ctx, r);
     int tell = 1;
     if (cls == CLASS_ROOT)
-        tell = on_root(s);
+        tell = on_root(r);
     else if (cls == CLASS_COPY || cls == CLASS_MERGE)
-        tell = on_pair(s, c);
+        tell = on_pair(r);
     else if (cls == CLASS_RELEASE || cls == CLASS_END)
-        tell = on_release(s, c);
+        tell = on_release(r);
     else if (cls != CLASS_FRAME)
-        tell = on_packet(s, c);
+        tell = on_packet(r);
     if (!tell)
         return 0;
-    send(ctx, s, c);
+    send(ctx, r);
     if (cls == CLASS_HOOK)
-        expect_verdict(&s->e);
+        expect_verdict(r->e);
     return 0;
 }
 
@@ -723,51 +825,22 @@ INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
     return 0;
 }
 
-int frame(struct pt_regs *ctx) { return enter(ctx, CLASS_FRAME, 0, 0); }
-int root(struct pt_regs *ctx) { return enter(ctx, CLASS_ROOT, 0, 0); }
-
-/* The number is the position of the sk_buff among the arguments (rdi, rsi, rdx, rcx), which BTF tells. */
-int origin_0(struct pt_regs *ctx) { return enter(ctx, CLASS_ORIGIN, ctx->di, 0); }
-int origin_1(struct pt_regs *ctx) { return enter(ctx, CLASS_ORIGIN, ctx->si, 0); }
-int origin_2(struct pt_regs *ctx) { return enter(ctx, CLASS_ORIGIN, ctx->dx, 0); }
-int ip_0(struct pt_regs *ctx) { return enter(ctx, CLASS_IP, ctx->di, 0); }
-int ip_1(struct pt_regs *ctx) { return enter(ctx, CLASS_IP, ctx->si, 0); }
-int ip_2(struct pt_regs *ctx) { return enter(ctx, CLASS_IP, ctx->dx, 0); }
-int ip_3(struct pt_regs *ctx) { return enter(ctx, CLASS_IP, ctx->cx, 0); }
-int link_0(struct pt_regs *ctx) { return enter(ctx, CLASS_LINK, ctx->di, 0); }
-int link_1(struct pt_regs *ctx) { return enter(ctx, CLASS_LINK, ctx->si, 0); }
-int link_2(struct pt_regs *ctx) { return enter(ctx, CLASS_LINK, ctx->dx, 0); }
-int link_3(struct pt_regs *ctx) { return enter(ctx, CLASS_LINK, ctx->cx, 0); }
-int neighbour_1(struct pt_regs *ctx) { return enter(ctx, CLASS_NEIGHBOUR, ctx->si, ctx->di); }
-int copy(struct pt_regs *ctx) { return enter(ctx, CLASS_COPY, ctx->di, ctx->si); }
-int merge(struct pt_regs *ctx) { return enter(ctx, CLASS_MERGE, ctx->di, ctx->si); }
-int release_0(struct pt_regs *ctx) { return enter(ctx, CLASS_RELEASE, ctx->di, 0); }
-int release_1(struct pt_regs *ctx) { return enter(ctx, CLASS_RELEASE, ctx->si, 0); }
-int end(struct pt_regs *ctx) { return enter(ctx, CLASS_END, ctx->di, 0); }
-int hook(struct pt_regs *ctx) { return enter(ctx, CLASS_HOOK, ctx->di, ctx->si); }
-
 /* Return of nf_hook_slow. The packet may be gone: its identity was kept at the entry. */
 int verdict(struct pt_regs *ctx)
 {
-    u32 zero = 0, cpu = bpf_get_smp_processor_id();
-    struct scratch *s = scratches.lookup(&zero);
-    struct counters *c = counts.lookup(&cpu);
-    if (!s || !c)
+    struct run run = {}, *r = &run;
+    if (!begin_run(r))
         return 0;
-    c->hits++;
-    struct event *e = &s->e;
-    __builtin_memset(e, 0, sizeof(*e));
-    e->time = bpf_ktime_get_ns();
-    e->cpu = bpf_get_smp_processor_id();
-    e->pid = (u32)bpf_get_current_pid_tgid();
-    e->stack = stack_of(ctx->sp, e->cpu);
-    struct shadow *shadow = shadow_of(e->stack);
+    r->c->hits++;
+    u64 stack = stack_of(ctx->sp, r->cpu);
+    struct shadow *shadow = shadow_of(stack);
     /* Kernels differ by a word in what they call the stack pointer of a return. */
-    if (!shadow || ctx->sp - shadow->hook_sp + 8 > 24)
+    if (!shadow || ctx->sp - shadow->hook_sp + 8 > 24 || !begin_event(r))
         return 0;
+    struct event *e = r->e;
+    e->stack = stack;
     e->kind = KIND_VERDICT;
     e->cls = CLASS_HOOK;
-    e->hook = 255;
     e->sp = shadow->hook_sp;
     e->skb = shadow->hook_skb;
     e->birth = shadow->hook_birth;
@@ -775,52 +848,41 @@ int verdict(struct pt_regs *ctx)
     shadow->hook_sp = 0;
 #if FILTERED
     if (!shadow->hook_matched) {
-        put_aside(s);
+        put_aside(r);
         return 0;
     }
 #endif
     e->flags = FLAG_MATCHED;
-    output(ctx, e, c);
+    output(ctx, r, e);
     return 0;
 }
 
 /* Tracepoint skb:kfree_skb; where its fields are comes from tracefs. */
 int drop(void *ctx)
 {
-    u32 zero = 0, cpu = bpf_get_smp_processor_id();
-    struct scratch *s = scratches.lookup(&zero);
-    struct counters *c = counts.lookup(&cpu);
-    if (!s || !c)
+    struct run run = {}, *r = &run;
+    if (!begin_run(r) || !begin_event(r))
         return 0;
-    c->drops++;
-    struct event *e = &s->e;
-    __builtin_memset(e, 0, sizeof(*e));
-    e->time = bpf_ktime_get_ns();
-    e->cpu = bpf_get_smp_processor_id();
-    e->pid = (u32)bpf_get_current_pid_tgid();
+    r->c->drops++;
+    struct event *e = r->e;
     e->kind = KIND_DROP;
-    e->hook = 255;
-    READ(&e->skb, sizeof(e->skb), ctx + KFREE_SKB_skbaddr);
+    u64 skb = 0;
+    READ(&skb, sizeof(skb), ctx + KFREE_SKB_skbaddr);
     READ(&e->caller, sizeof(e->caller), ctx + KFREE_SKB_location);
 #if KFREE_SKB_reason
     READ(&e->value, sizeof(e->value), ctx + KFREE_SKB_reason);
 #endif
-    if (READ(s->skb, SK_BUFF_BYTES, e->skb))
-        return 0;
-    e->protocol = skb_u16(s, SK_BUFF_protocol);
-    e->head = skb_u64(s, SK_BUFF_head);
-    e->len = skb_u32(s, SK_BUFF_len);
-    if (!identify(s, c, followed_protocol(e)))
+    if (!take_skb(r, skb) || !identify(r, followed_protocol(e)))
         return 0;
     if (e->flags & FLAG_BORN)
-        describe(s);
+        describe(r);
     else if (followed_protocol(e)) /* by now the device field may be in use for something else */
-        describe_header(s);
+        describe_header(r);
 #if FILTERED
-    if (!(e->flags & FLAG_MATCHED) && !wanted(s))
+    if (!(e->flags & FLAG_MATCHED) && !wanted(r))
         return 0;
     e->flags |= FLAG_MATCHED;
 #endif
-    output((struct pt_regs *)ctx, e, c);
+    output((struct pt_regs *)ctx, r, e);
     return 0;
 }

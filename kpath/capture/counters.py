@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 COUNTERS: np.dtype[np.void] = np.dtype(
-    [(name, "<u8") for name in ["sent", "lost", "hits", "drops", "no_packet", "no_stack", "too_deep", "spare"]]
+    [(name, "<u8") for name in ["sent", "lost", "hits", "drops", "no_packet", "no_stack", "too_deep", "written"]]
 )
 """As ``struct counters`` in the BPF program."""
 
@@ -43,6 +43,10 @@ class Counters:
         rows = self._rows.copy()
         tables = rows["no_packet"] + rows["no_stack"] + rows["too_deep"]
         return Counts(_by_cpu(rows["sent"]), _by_cpu(rows["lost"]), _by_cpu(tables), int(rows["hits"].sum()))
+
+    def written(self) -> np.typing.NDArray[np.uint64]:
+        """By CPU, how many events were put into its ring."""
+        return self._rows["written"].copy()
 
     def close(self) -> None:
         """Unmap; do not read any more."""

@@ -108,6 +108,11 @@ class LiveSource:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def session(self) -> Session:
+        """The session that is read."""
+        return self._session
+
     def header(self) -> Header:
         """What a capture file begins with; its probes are those attached by now."""
         options = self._session.options

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kpath
-from kpath.capture import schema
+from kpath.capture import direct, paths, schema
 from kpath.capture.errors import CaptureSetupError
 
 PAGE = 4096
@@ -53,6 +53,8 @@ class Sizes:
     ring_bytes: int = 32 << 20
     packets: int = 65536
     stacks: int = 4096
+    records: int = 8192
+    """Packets under way of which the mode "paths" keeps a record."""
 
 
 def source_dir() -> Path:
@@ -69,24 +71,44 @@ def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
         return os.cpu_count() or 1
 
 
-def text(offsets: str, selection: Selection, sizes: Sizes, ring: bool) -> str:
-    """The whole C text."""
+def rings(path: Path = Path("/sys/devices/system/cpu/online")) -> int:
+    """One more than the highest number of a CPU that is plugged in: each has a ring in the mapped buffer."""
+    return possible_cpus(path)
+
+
+def slots(ring_bytes: int) -> int:
+    """Events that one CPU's ring holds, a power of two."""
+    return 1 << max(6, (ring_bytes // rings() // schema.EVENT.itemsize).bit_length() - 1)
+
+
+def text(
+    offsets: str, selection: Selection, sizes: Sizes, buffer: str, direct_type: int = 0, mode: str = "events"
+) -> str:
+    """The whole C text. ``buffer`` is mapped, ring or perf; ``direct_type``: see :mod:`kpath.capture.direct`;
+    ``mode`` is events or paths."""
     choices = {
+        "DIRECT_TYPE": direct_type,
+        "DIRECT_CALL": direct.CALL,
         "FILTERED": int(selection.active),
         "FILTER_NETNS": selection.netns,
         "FILTER_IFINDEX": selection.ifindex,
         "FILTER_MARK": selection.mark,
         "FILTER_MARK_MASK": selection.mark_mask,
         "FILTER_PCAP": int(bool(selection.pcap_c)),
-        "RING": int(ring),
+        "SLOTS": paths.SLOTS if mode == "paths" else slots(sizes.ring_bytes) if buffer == "mapped" else 0,
+        "RINGS": rings(),
+        "RING": int(buffer == "ring"),
         "RING_PAGES": sizes.ring_bytes // PAGE,
-        "PACKET_SLOTS": sizes.packets,
+        "PACKET_SLOTS": sizes.records if mode == "paths" else sizes.packets,
         "STACK_SLOTS": sizes.stacks,
         "CPUS": possible_cpus(),
     }
     head = "".join(f"#define {name} {value}\n" for name, value in choices.items())
-    body = (source_dir() / "kpath.bpf.c").read_text()
-    return head + schema.c_struct() + offsets + selection.pcap_c + "\n" + body
+    texts = ("reading.h", "paths.bpf.c" if mode == "paths" else "kpath.bpf.c", "entries.h")
+    parts = [schema.c_struct(), offsets, selection.pcap_c, *((source_dir() / name).read_text() for name in texts)]
+    if mode == "paths":
+        parts.insert(0, paths.c_structs())
+    return head + "\n".join(parts)
 
 
 @contextmanager
@@ -138,8 +160,15 @@ def compile_program(source: str) -> Any:
             raise CaptureSetupError(f"the BPF program does not compile here: {error}\n{said[:4000]}") from error
 
 
-def load_function(bpf: Any, name: str, program_type: int, attach_type: int | None = None) -> Any:
-    """Load one function of the program into the kernel; the verifier's words go into the CaptureSetupError."""
+def load_function(
+    bpf: Any, name: str, program_type: int, attach_type: int | None = None, cast: int = 0
+) -> Any:
+    """Load one function of the program into the kernel; the verifier's words go into the CaptureSetupError.
+
+    ``cast``: BTF number of bpf_rdonly_cast, if the text was made with a ``direct_type``.
+    """
+    if cast:
+        direct.patch(bpf, name, cast)
     with _chatter_to_file() as log:
         try:
             if attach_type is None:

@@ -1,6 +1,6 @@
-"""Events out of the kernel: the BPF ring buffer mapped into Python, or the older perf buffer.
+"""Events out of the kernel: our own rings or the BPF ring buffer, mapped into Python, or the older perf buffer.
 
-Both hand over numpy arrays of :data:`kpath.capture.schema.EVENT` and count nothing: what did not fit is counted
+All hand over numpy arrays of :data:`kpath.capture.schema.EVENT` and count nothing: what did not fit is counted
 on the BPF side (``counts``), where it is known for certain.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kpath.capture.counters import Counters
 from kpath.capture.schema import EVENT
 
 _PAGE = mmap.PAGESIZE
@@ -21,6 +22,51 @@ _RECORD: np.dtype[np.void] = np.dtype([("length", "<u4"), ("page", "<u4"), ("eve
 
 Events = npt.NDArray[np.void]
 _NOTHING: Events = np.empty(0, EVENT)
+_LINE = 64
+"""Bytes of ``struct taken``: a cache line for each CPU."""
+
+
+def _pages(size: int) -> int:
+    return -(-size // _PAGE) * _PAGE
+
+
+class MappedReader:
+    """The program's own rings: an array of events that is mapped, one stretch a CPU; nothing is copied in the kernel.
+
+    The BPF side counts what it has written (``Counters.written``), we count what we have read, in memory that both see.
+    """
+
+    def __init__(self, places_fd: int, taken_fd: int, cpus: int, rings: int, slots: int, counters: Counters) -> None:
+        """``cpus`` can exist here, ``rings`` of them have a ring of ``slots`` events."""
+        self._counters = counters
+        self._slots = slots
+        total = rings * slots + cpus
+        self._memory = mmap.mmap(places_fd, _pages(total * EVENT.itemsize), mmap.MAP_SHARED, mmap.PROT_READ)
+        self._account = mmap.mmap(taken_fd, _pages(cpus * _LINE), mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._events = np.frombuffer(self._memory, EVENT, rings * slots).reshape(rings, slots)
+        self._taken = np.frombuffer(self._account, "<u8", cpus * _LINE // 8)[:: _LINE // 8]
+
+    def read(self, most: int = 1 << 18) -> Events:
+        """All events that are there (at most ``most``), copied out of the rings, whose room is then free again."""
+        parts: list[Events] = []
+        written = self._counters.written()
+        for cpu in np.flatnonzero(written[: len(self._events)] != self._taken[: len(self._events)]):
+            begin, end = int(self._taken[cpu]), int(written[cpu])
+            end = min(end, begin + most)
+            if end <= begin:
+                break
+            most -= end - begin
+            first, last = begin % self._slots, end % self._slots
+            ring = self._events[cpu]
+            parts += [ring[first:last].copy()] if first < last else [ring[first:].copy(), ring[:last].copy()]
+            self._taken[cpu] = end
+        return np.concatenate(parts) if parts else _NOTHING
+
+    def close(self) -> None:
+        """Unmap the rings."""
+        del self._events, self._taken
+        self._memory.close()
+        self._account.close()
 
 
 class RingReader:

@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from kpath.capture import attach, program
+from kpath.capture import attach, paths, program
 from kpath.capture.attach import KprobeGroup, MultiLink, Target, Tracepoint
 from kpath.capture.counters import NO_COUNTS, Counters
+from kpath.capture.direct import direct_type
 from kpath.capture.errors import CaptureSetupError
 from kpath.capture.offsets import defines
 from kpath.capture.plan import PLAN, Planned
 from kpath.capture.resolve import Probe, resolve
-from kpath.capture.ring import Events, PerfReader, RingReader
+from kpath.capture.ring import Events, MappedReader, PerfReader, RingReader
 from kpath.capture.schema import EVENT
-from kpath.kernel.btf import Btf
+from kpath.kernel.btf import Btf, BtfKind
 from kpath.kernel.config import KernelConfig
 from kpath.kernel.probeable import Probeability, State, tracefs
 from kpath.kernel.symbols import Symbols
@@ -37,13 +38,17 @@ POLL_EVENTS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to capture. ``backend`` is auto, multi or kprobe; ``buffer`` is auto, ring or perf."""
+    """How to capture. ``backend`` is auto, multi or kprobe; ``buffer`` is auto, mapped, ring or perf."""
 
     selection: program.Selection = field(default_factory=program.Selection)
     sizes: program.Sizes = field(default_factory=program.Sizes)
     backend: str = "auto"
     buffer: str = "auto"
+    direct: bool = True
+    """Read the kernel's memory by load instructions where it lets kprobes do so."""
     plan: tuple[Planned, ...] = PLAN
+    mode: str = "events"
+    """events: every hit comes up; paths: the kernel counts paths (``Session.tables``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +96,14 @@ class Session:
         self._closers: list[Callable[[], None]] = []
         self._programs: dict[str, Any] = {}
         self._body = False
+        self._cast = 0
         self._links: dict[str, list[MultiLink]] = {}
         self._group: KprobeGroup | None = None
         self._bpf: Any = None
         self._drops: Tracepoint | None = None
-        self._reader: RingReader | PerfReader | None = None
-        self._counters: Counters | None = None
+        self._reader: MappedReader | RingReader | PerfReader | None = None
+        self._counters: Counters | paths.Tables | None = None
+        self.tables: paths.Tables | None = None
         self._unrun = _Unrun()
         self._last = Totals({}, {}, 0, {}, 0, {})
         self._final_missed: dict[str, int] | None = None
@@ -145,12 +152,17 @@ class Session:
         if not self.symbols.addresses("register_kprobe"):
             raise CaptureSetupError("this kernel has no kprobes: boot one built with CONFIG_KPROBES=y.")
         offsets = defines(self.btf, self.symbols)
-        ring = self._choose_buffer()
+        self._choose_buffer()
+        looks_through = direct_type(self.btf) if self.options.direct else 0
+        self._cast = self.btf.find_id("bpf_rdonly_cast", BtfKind.FUNC) if looks_through else 0
         importing.join()
-        compiler = _Compiler(program.text(offsets, self.options.selection, self.options.sizes, ring))
+        chosen = self.options
+        compiler = _Compiler(
+            program.text(offsets, chosen.selection, chosen.sizes, self.buffer, looks_through, chosen.mode)
+        )
         compiler.start()
         kernel = Probeability.load(self.symbols, self.btf)
-        self.probes = resolve(kernel, self.options.plan)
+        self.probes = self._chosen(resolve(kernel, self._plan()))
         single = self._choose_backend() == "kprobe"
         self._say("compiling and attaching")
         group = self._group = KprobeGroup(tracing, next(iter(self.symbols.addresses("_text")), 0))
@@ -160,7 +172,7 @@ class Session:
         self._drops = Tracepoint(tracing, "skb", "kfree_skb")
         self._closers.append(self._drops.close)
         self._bpf = compiler.result()
-        self._open_buffer(ring)
+        self._open_buffer()
         self._put_on_tracepoint(self._drops)
         self._note_failures(failed | group.run(self._load))
         if not single:
@@ -170,13 +182,22 @@ class Session:
         self.start_ns = self._last_time = time.monotonic_ns()
         self._last = self.totals()
 
-    def _choose_buffer(self) -> bool:
-        ring = bool(self.symbols.addresses("bpf_ringbuf_reserve"))
-        if self.options.buffer == "ring" and not ring:
-            raise CaptureSetupError("this kernel has no BPF ring buffer (it came with 5.8): use --buffer perf.")
-        ring = ring and self.options.buffer != "perf"
-        self.buffer = "ring" if ring else "perf"
-        return ring
+    def _plan(self) -> tuple[Planned, ...]:
+        return paths.planned(self.options.plan) if self.options.mode == "paths" else self.options.plan
+
+    def _chosen(self, probes: list[Probe]) -> list[Probe]:
+        """The probes with the programs of this mode."""
+        if self.options.mode != "paths":
+            return probes
+        # Without a packet in a known place a function tells nothing here.
+        probes = [replace(p, program="" if p.program == "frame" else p.program) for p in probes]
+        probed = {p.name for p in (*self.probes, *probes) if p.program}
+        return [replace(p, program=paths.lighten(p.program, p.name, probed)) for p in probes]
+
+    def _choose_buffer(self) -> None:
+        if self.options.buffer == "ring" and not self.symbols.addresses("bpf_ringbuf_reserve"):
+            raise CaptureSetupError("this kernel has no BPF ring buffer (it came with 5.8): use --buffer mapped.")
+        self.buffer = "mapped" if self.options.buffer == "auto" else self.options.buffer
 
     def _choose_backend(self) -> str:
         # fprobe is what kprobe.multi is made of; whether it really works is known when the link is made.
@@ -192,32 +213,40 @@ class Session:
         return self.backend
 
     def _verdict_targets(self) -> list[Target]:
-        found = [p for p in self.probes if p.name == _VERDICT and p.program]
+        # What a hook said needs a probe at its return, which costs as much as four others: paths do without.
+        found = [p for p in self.probes if p.name == _VERDICT and p.program and self.options.mode != "paths"]
         return [Target(p.symbol, p.module, p.address, "verdict", returns=True) for p in found]
 
     def _single_targets(self, probes: Iterable[Probe]) -> list[Target]:
         return [Target(p.symbol, p.module, p.address, p.program) for p in probes if p.program]
 
-    def _open_buffer(self, ring: bool) -> None:
-        self._counters = Counters(self._bpf["counts"].map_fd, program.possible_cpus())
-        if ring:
-            size = self.options.sizes.ring_bytes
+    def _open_buffer(self) -> None:
+        cpus, size = program.possible_cpus(), self.options.sizes.ring_bytes
+        if self.options.mode == "paths":
+            self.tables = self._counters = paths.Tables(self._bpf, cpus, program.rings())
+            self._closers.append(self.tables.close)
+            return
+        counters = self._counters = Counters(self._bpf["counts"].map_fd, cpus)
+        if self.buffer == "mapped":
+            fds = self._bpf["places"].map_fd, self._bpf["taken"].map_fd
+            self._reader = MappedReader(*fds, cpus, program.rings(), program.slots(size), counters)
+        elif self.buffer == "ring":
             self._reader = RingReader(self._bpf["events"].map_fd, size)
         else:
-            self._reader = PerfReader(self._bpf, self.options.sizes.ring_bytes, os.cpu_count() or 1)
-        self._closers += [self._counters.close, self._reader.close]
+            self._reader = PerfReader(self._bpf, size, os.cpu_count() or 1)
+        self._closers += [counters.close, self._reader.close]
 
     def _load(self, name: str, multi: bool = False) -> int:
         key = f"{name}/multi" if multi else name
         if key not in self._programs:
             kind = self._bpf.TRACEPOINT if name == "drop" else self._bpf.KPROBE
             how = attach.BPF_TRACE_KPROBE_MULTI if multi else None
-            if name in program.ENTRY_PROGRAMS and not self._body:
+            if name not in ("drop", "verdict") and not self._body:
                 # Where all of them go on; loaded as they are, for a kernel may refuse to mix kinds in one table.
-                self._programs["body"] = program.load_function(self._bpf, "body", kind, how)
+                self._programs["body"] = program.load_function(self._bpf, "body", kind, how, self._cast)
                 self._bpf["bodies"][ctypes.c_int(0)] = ctypes.c_int(self._programs["body"].fd)
                 self._body = True
-            self._programs[key] = program.load_function(self._bpf, name, kind, how)
+            self._programs[key] = program.load_function(self._bpf, name, kind, how, self._cast)
         return int(self._programs[key].fd)
 
     def _put_on_tracepoint(self, tracepoint: Tracepoint) -> None:
@@ -277,9 +306,10 @@ class Session:
         self._received += len(events)
         if len(events):
             events = events[np.lexsort((events["seq"], events["cpu"], events["time"]))]
-        return Batch(events, self._loss() if account or len(events) else None)
+        return Batch(events, self.loss() if account or len(events) else None)
 
-    def _loss(self) -> LossReport | None:
+    def loss(self) -> LossReport | None:
+        """What was lost or missed since the last time that somebody asked."""
         now, totals, before = time.monotonic_ns(), self.totals(), self._last
         lost = _grown(totals.lost, before.lost)
         missed = _grown(totals.missed, before.missed)
@@ -324,7 +354,7 @@ class Session:
     def comms(self) -> dict[int, str]:
         """Names of the threads that began something (a system call, a softirq), by thread id, even if gone since."""
         # Each system call that reads a map makes its CPU skip all probes for a moment: call this after detaching.
-        if self._bpf is None:
+        if self._bpf is None or self.options.mode == "paths":
             return {}
         return {k.value: v.name.decode(errors="replace") for k, v in self._bpf["comms"].items()}
 
@@ -344,7 +374,8 @@ class Session:
         self.symbols = Symbols.load()
         self._forget_unloaded(set(now.splitlines()))
         missing = [p.planned for p in self.probes if not p.program]
-        found = [p for p in resolve(Probeability.load(self.symbols, self.btf), missing) if p.program]
+        resolved = self._chosen(resolve(Probeability.load(self.symbols, self.btf), missing))
+        found = [p for p in resolved if p.program]
         names = {p.name: p for p in found}
         self.probes = [names.get(p.name, p) for p in self.probes]
         if self.backend == "multi":

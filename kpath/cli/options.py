@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -114,7 +114,7 @@ _DECORATORS = (
                  help="End after this time."),
     click.option("--backend", type=click.Choice(["auto", "multi", "kprobe"]), default="auto",
                  help="How probes attach: all at once (multi), or one by one."),
-    click.option("--buffer", type=click.Choice(["auto", "ring", "perf"]), default="auto",
+    click.option("--buffer", type=click.Choice(["auto", "mapped", "ring", "perf"]), default="auto",
                  help="How events leave the kernel; perf is for kernels before 5.8."),
     click.option("--buffer-size", "buffer_bytes", type=Size(), default=32 << 20, metavar="SIZE",
                  help="Room in the kernel for events, such as 32M (default), rounded up to a power of two."),
@@ -179,12 +179,13 @@ def capturing(
     request: Request,
     say: Callable[[str], None] | None = None,
     on_attach: Callable[[Sequence[Probe]], None] | None = None,
+    mode: str = "events",
 ) -> Iterator[LiveSource]:
     """A started capture; leaving the block ends it, in whatever way. ``say`` is told what takes time.
 
     Raises what ``build_options`` raises, CaptureSetupError and KernelError.
     """
-    options = build_options(request)
+    options = replace(build_options(request), mode=mode)
 
     from kpath.capture.live import LiveSource
     from kpath.capture.session import Session

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 @click.option("--verdict/--no-verdict", default=True, help="Say what the documents think of each path.")
 @click.option("--prometheus", metavar="[ADDRESS]:PORT", help="Serve metrics meanwhile (docs/export.md); :9100 is for "
               "this machine alone.")
+@click.option("--mode", type=click.Choice(["events", "paths"]), default="events",
+              help="events: every packet's tree. paths: the kernel counts each path and how long its packets took, "
+              "whatever the load, and one packet of each path is judged.")
 @click.option("--ready-file", metavar="PATH", help="Create this file when the probes are attached.")
 @capture_options
 def watch(
@@ -43,6 +46,7 @@ def watch(
     documents: tuple[str, ...],
     verdict: bool,
     prometheus: str | None,
+    mode: str,
     ready_file: str | None,
 ) -> None:
     """Show the path of each IPv4 packet on IFACE (default: any) through the kernel, until q or Ctrl-C.
@@ -56,7 +60,11 @@ def watch(
       sudo kpath watch any --plain -f 'icmp and host 192.0.2.1' -c 2
       sudo kpath watch eth0 --json | jq -r '.traversals[].end.how'
       sudo kpath watch eth0 --prometheus :9100
+      sudo kpath watch eth0 --mode paths
     """
+    if mode == "paths":
+        _count(request, documents, verdict, as_json, ready_file, tui or count or arp or prometheus)
+        return
     wants_view = _wants_view(tui, as_json, count)
     for name in documents:  # before the seconds that attaching takes
         _load(name)
@@ -71,6 +79,23 @@ def watch(
             _dashboard(source, request, arp, documents, verdict, counting)
         else:
             _print(source, request, arp, documents, verdict, counting, as_json, count or 0, ready_file)
+
+
+def _count(
+    request: Request, documents: tuple[str, ...], verdict: bool, as_json: bool, ready_file: str | None, other: object
+) -> None:
+    if other:
+        raise click.UsageError("--mode paths goes with neither --tui, --count, --arp nor --prometheus.")
+    for name in documents:
+        _load(name)
+    from kpath.capture.counting import PathSource
+    from kpath.cli.paths import watch_paths
+
+    with waiting() as say, capturing(request, say, mode="paths") as source:
+        watch_paths(
+            PathSource(source.session), source.header(), documents,
+            verdict=verdict, as_json=as_json, duration=request.duration, ready=ready_file,
+        )  # fmt: skip
 
 
 def _wants_view(tui: bool | None, as_json: bool, count: int | None) -> bool:

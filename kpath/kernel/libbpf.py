@@ -21,6 +21,7 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "btf__type_by_id": (_PTR, (_PTR, _U32)),
     "btf__name_by_offset": (ctypes.c_char_p, (_PTR, _U32)),
     "btf__resolve_size": (ctypes.c_int64, (_PTR, _U32)),
+    "bpf_prog_load": (ctypes.c_int, (_U32, ctypes.c_char_p, ctypes.c_char_p, _PTR, ctypes.c_size_t, _PTR)),
     "libbpf_set_print": (_PTR, (_PTR,)),
 }
 

@@ -176,7 +176,8 @@ class _Observer:
         for node in sorted(nodes, key=lambda n: n.frame.index):
             self._facts[node.frame.index] = self._read(node)
         roots = [self._seen(root) for root in self._traversal.roots]
-        cut = [r.frame.parent is not None or r.frame.cls is Class.ROOT for r in self._traversal.roots]
+        unknown = self._know.packets_only
+        cut = [unknown or r.frame.parent is not None or r.frame.cls is Class.ROOT for r in self._traversal.roots]
         for root in roots:
             root.settle()
         end = self._traversal.end

@@ -29,6 +29,8 @@ class Knowledge:
     devices: dict[tuple[int, int], str] = field(default_factory=dict)
     comms: dict[int, str] = field(default_factory=dict)
     drop_reasons: dict[int, str] = field(default_factory=dict)
+    packets_only: bool = False
+    """Functions without a packet were not probed, so what a tree's root stands in is never known."""
 
     def add(self, chunk: Symbols | Names) -> None:
         """Take in what a chunk tells."""

@@ -1,0 +1,819 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * Paths assembled in the kernel. For each packet the programs keep one record: the hops that it has passed, what decided
+ * at each, and a running digest of both, the path's signature. At the packet's end its path is counted, with how long the
+ * packet took; the record goes up once for each path that is new, and for a few packets in between, whose hops are timed.
+ * Nothing depends on userspace keeping up: whoever reads late reads the same counts.
+ *
+ * Only functions that have the packet as an argument are probed (kpath/capture/paths.py), so a packet's hops are all that
+ * there is to know. Where one stands in another is found as in kpath.bpf.c: a frame is alive while its slot on the stack
+ * still holds its return address.
+ *
+ * Before this text kpath puts the structures of records (kpath/capture/paths.py) and what kpath.bpf.c gets, too.
+ */
+
+#define BPF_F_MMAPABLE 1024
+#define PROBING 8 /* places at which a path may be in the table */
+#define STACKS 4096 /* a power of two */
+#define TIMED_MASK 63 /* one packet in so many has its hops timed */
+#define CACHED 8 /* devices that each CPU remembers for a tick of the kernel's clock; a power of two */
+#define STALE_NS 60000000000ULL
+#define PACKET_BYTES 128
+#define DST_BYTES 64
+
+#define TRACKS 4096 /* packets under way whose hops are kept; a power of two */
+
+/* A frame that may be alive: in which packet's life (an address is soon used again), and the number of the hop. */
+struct open {
+    u64 life;
+    u32 caller;
+    u16 sp, at;
+};
+
+/* The frames seen on one stack, of all packets, innermost last. */
+struct shadow {
+    u64 stack;
+    u64 entered; /* how userspace entered the kernel when these frames were seen, see reading.h */
+    u64 depth;
+    struct open frames[OPEN];
+};
+
+struct packet {
+    struct head head;
+};
+
+/* A packet in the array, where it is found without a search and where its hops are kept. */
+struct track {
+    u64 claims;
+    struct packet packet;
+    struct hop hops[HOPS];
+};
+
+struct device {
+    u64 address, read_at;
+    u32 ifindex, netns;
+};
+
+struct scratch {
+    u64 cls, first, second; /* for body() */
+    struct device devices[CACHED];
+    u64 births;
+#if !DIRECT_TYPE
+    u8 skb[SK_BUFF_BYTES];
+    u8 dst[DST_BYTES];
+    u64 user_regs[USER_REGS];
+#endif
+#if FILTER_PCAP || !DIRECT_TYPE
+    u8 packet[PACKET_BYTES];
+#endif
+    struct packet blank;
+};
+
+#define CLASS_LIGHT_IP 100 /* as CLASS_IP and CLASS_LINK, but nothing of the packet is looked at */
+#define CLASS_LIGHT_LINK 101
+
+/* One hit. */
+struct run {
+    struct scratch *s;
+    struct counters *c;
+    struct packet *place;
+    struct head *p;
+    struct hop *hops; /* 0 when they are not kept */
+    struct track *track;
+    u64 cls, first, second;
+    u64 header, linear;
+    u64 facts;
+    u32 in, out, netns, ifindex;
+#if DIRECT_TYPE
+    u8 *skb;
+#endif
+    u32 cpu;
+};
+
+/* One CPU's, two cache lines. */
+struct counters {
+    u64 hits; /* runs of any program */
+    u64 born, ended, counted; /* packets: first seen, come to their end, and of these counted under a path */
+    u64 unlisted; /* came to their end with the table of paths full */
+    u64 no_packet; /* found the table of packets full */
+    u64 cut; /* had more hops than a record holds */
+    u64 told, untold; /* records sent up, and records for which there was no room (they are tried again) */
+    u64 passed; /* packets left out by the filter or by sampling */
+    u64 transient; /* packets that were under way when the sampling changed */
+    u64 spare[5];
+};
+
+struct taken {
+    u64 count, spare[7];
+};
+
+/* Written by userspace. */
+struct control {
+    u64 sample_mask; /* packets are followed whose digest has none of these bits */
+    u64 changed; /* when it was changed last, ns */
+    u64 spare[6];
+};
+
+BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
+BPF_PROG_ARRAY(bodies, 1);
+/* By CPU and mapped into userspace; only one program runs on a CPU at a time (bpf_prog_active), so nothing is locked. */
+BPF_F_TABLE("array", u32, struct counters, counts, CPUS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct path, paths, RINGS * PATHS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct record, places, RINGS * SLOTS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct taken, taken, CPUS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct control, controls, 1, BPF_F_MMAPABLE);
+BPF_ARRAY(generations, u64, 4096);
+/* By stack. If two stacks in use have the same place, frames are forgotten: then a hop stands in none. */
+BPF_ARRAY(shadows, struct shadow, STACKS);
+BPF_ARRAY(tracks, struct track, TRACKS);
+/* For packets whose place in that array another packet has: they are counted, but cannot be told of. LRU, because one
+ * whose end a probe missed would otherwise keep its place for ever.
+ */
+BPF_TABLE("lru_hash", u64, struct packet, packets, PACKET_SLOTS);
+
+/* ---- the packet at hand ---- */
+
+#if DIRECT_TYPE
+#define COPY(scratch) 0
+#else
+#define COPY(scratch) ((scratch)->user_regs)
+#endif
+
+#if DIRECT_TYPE
+#define SKB(type, offset) AT(type, r->skb, offset)
+#define BYTES(type, offset) LOOK(type, r->header, offset)
+#else
+#define SKB(type, offset) (*(type *)(r->s->skb + (offset)))
+#define BYTES(type, offset) (*(type *)(r->s->packet + (offset)))
+#endif
+
+INLINE int take_skb(struct run *r, u64 skb)
+{
+#if DIRECT_TYPE
+    r->skb = VIEW(skb);
+#else
+    if (READ(r->s->skb, SK_BUFF_BYTES, skb))
+        return 0;
+#endif
+    return SKB(u64, SK_BUFF_head) != 0;
+}
+
+INLINE u64 mix(u64 hash, u64 word)
+{
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15ULL;
+    return hash ^ hash >> 32;
+}
+
+INLINE u64 *generation_of(u64 skb)
+{
+    u32 at = (skb >> 8) & 4095;
+    return generations.lookup(&at);
+}
+
+INLINE struct device *device_at(struct run *r, u64 dev)
+{
+    struct device *d = &r->s->devices[(dev >> 12) & (CACHED - 1)];
+    u64 now = bpf_jiffies64(); /* two instructions, where a clock takes fifty */
+    if (d->address == dev && d->read_at == now)
+        return d;
+    d->address = dev;
+    d->read_at = now;
+    d->ifindex = LOOK(u32, dev, NET_DEVICE_ifindex);
+    u64 net = LOOK(u64, dev, NET_DEVICE_net);
+    d->netns = net ? LOOK(u32, net, NET_inum) : 0;
+    return d;
+}
+
+INLINE void describe_route(struct run *r, u32 len)
+{
+    u64 dst = SKB(u64, SK_BUFF_refdst) & ~1ULL;
+    if (!dst)
+        return;
+#if DIRECT_TYPE
+    u8 *there = VIEW(dst);
+#define DST(offset) AT(u64, there, offset)
+#else
+    if (READ(r->s->dst, DST_BYTES, dst))
+        return;
+#define DST(offset) (*(u64 *)(r->s->dst + (offset)))
+#endif
+    r->in = DST(DST_ENTRY_input);
+    r->out = DST(DST_ENTRY_output);
+    if (DST(DST_ENTRY_xfrm))
+        r->facts |= FACT_XFRM;
+    u64 dev = DST(DST_ENTRY_dev), metrics = DST(DST_ENTRY_metrics) & ~3ULL;
+    u32 mtu = metrics ? LOOK(u32, metrics, 4) : 0; /* RTAX_MTU is metric 2, the array starts at metric 1 */
+    if (!mtu && dev)
+        mtu = LOOK(u32, dev, NET_DEVICE_mtu);
+    if (mtu)
+        r->facts |= len > mtu ? FACT_OVER_MTU : FACT_WITHIN_MTU;
+}
+
+/* What the header says, compared with the hop before: addresses, identification, TTL. */
+INLINE void describe_header(struct run *r, int arp)
+{
+    struct head *p = r->p;
+    u64 head = SKB(u64, SK_BUFF_head);
+    u16 network = SKB(u16, SK_BUFF_network_header);
+    u64 tail = head + SKB(u32, SK_BUFF_tail);
+    r->header = network ? head + network : SKB(u64, SK_BUFF_data);
+    r->linear = tail > r->header ? tail - r->header : 0;
+    if (r->linear < 20)
+        return;
+#if !DIRECT_TYPE
+    if (READ(r->s->packet, PACKET_BYTES, r->header))
+        return;
+#endif
+    u64 first = BYTES(u64, 0), second = BYTES(u64, 8);
+    if (arp) {
+        r->facts |= (first >> 56 & 3) << FACT_ARP_SHIFT;
+        if (!p->saddr) {
+            p->saddr = BYTES(u32, 14);
+            p->daddr = BYTES(u32, 24);
+        }
+        return;
+    }
+    if ((first >> 4 & 15) != 4 || (first & 15) < 5)
+        return;
+    u32 saddr = second >> 32, daddr = BYTES(u32, 16);
+    u16 id = first >> 32, frag = swap16(first >> 48);
+    u8 ttl = second, proto = second >> 8;
+    u64 facts = FACT_HEADER | proto;
+    if (frag & 0x4000)
+        facts |= FACT_DF;
+    if (frag & 0x3fff)
+        facts |= FACT_FRAGMENT;
+    if (ttl <= 1)
+        facts |= FACT_EXPIRED;
+    if (p->shown) {
+        facts |= FACT_COMPARED;
+        if (saddr != p->last_saddr || daddr != p->last_daddr) {
+            facts |= FACT_READDRESSED;
+        } else if (id == p->ip_id && proto == p->proto) {
+            facts |= FACT_SAME_ID | (u64)(u8)(ttl - p->ttl) << FACT_TTL_SHIFT;
+        }
+    } else {
+        p->shown = 1;
+        p->saddr = saddr;
+        p->daddr = daddr;
+        p->first_proto = proto;
+        if ((proto == IPPROTO_TCP || proto == IPPROTO_UDP) && !(frag & 0x1fff) && (first & 15) == 5 && r->linear >= 24)
+            p->ports = BYTES(u32, 20);
+    }
+    p->last_saddr = saddr;
+    p->last_daddr = daddr;
+    p->ip_id = id;
+    p->ttl = ttl;
+    p->proto = proto;
+    r->facts |= facts;
+}
+
+INLINE void describe(struct run *r)
+{
+    u64 cls = r->cls;
+    u16 protocol = SKB(u16, SK_BUFF_protocol);
+    int arp = protocol == swap16(ETH_P_ARP);
+    u64 dev = SKB(u64, SK_BUFF_dev);
+    r->facts |= (u64)(arp ? 2 : protocol == swap16(ETH_P_IP) ? 1 : protocol ? 3 : 0) << FACT_ETHER_SHIFT;
+    if (dev) {
+        struct device *d = device_at(r, dev);
+        r->ifindex = d->ifindex;
+        r->netns = d->netns;
+    }
+    describe_header(r, arp);
+    if (cls == CLASS_LINK) /* nothing is decided by its route there */
+        return;
+    u32 gso = LOOK(u16, SKB(u64, SK_BUFF_head) + SKB(u32, SK_BUFF_end), SKB_SHARED_INFO_gso_size);
+    if (gso)
+        r->facts |= FACT_GSO;
+    describe_route(r, SKB(u32, SK_BUFF_len));
+    if (cls == CLASS_IP) {
+        if (SKB(u16, SK_BUFF_cb + INET_SKB_PARM_frag_max_size))
+            r->facts |= FACT_WAS_FRAGMENTS;
+        if (SKB(u16, SK_BUFF_cb + INET_SKB_PARM_flags) & 16) /* IPSKB_REROUTED, include/net/ip.h */
+            r->facts |= FACT_REROUTED;
+    } else if (cls == CLASS_NEIGHBOUR) {
+        r->facts |= (u64)LOOK(u8, r->second, NEIGHBOUR_nud_state) << FACT_NUD_SHIFT;
+    } else if (cls == CLASS_HOOK) {
+        u64 hook = LOOK(u8, r->second, NF_HOOK_STATE_hook), pf = LOOK(u8, r->second, NF_HOOK_STATE_pf);
+        r->facts |= hook << FACT_HOOK_SHIFT | pf << FACT_PF_SHIFT;
+        r->in = LOOK(u64, r->second, NF_HOOK_STATE_okfn);
+    }
+}
+
+/* ---- records ---- */
+
+/* Is this packet one to be followed? It is the same for all of its life, and takes no place in a table. */
+INLINE int sampled(struct run *r, u64 skb)
+{
+    u32 zero = 0;
+    struct control *control = controls.lookup(&zero);
+    u64 *generation = generation_of(skb);
+    if (!control || !generation)
+        return 0;
+    return !control->sample_mask || !(mix(skb, *generation) & control->sample_mask);
+}
+
+INLINE struct track *track_of(u64 skb)
+{
+    u32 at = (u32)(skb * 0x9E3779B97F4A7C15ULL >> 40) & (TRACKS - 1);
+    return tracks.lookup(&at);
+}
+
+/* Takes the place for a new packet: free, or held by one that is so old that its end must have been missed. Of two CPUs
+ * that come at once at most one gets it; no instruction that every kernel has tells more.
+ */
+INLINE int claim(struct track *t, u64 now)
+{
+    int stale = t->claims == 1 && now - t->packet.head.birth > STALE_NS;
+    if (t->claims && !stale)
+        return 0;
+    __sync_fetch_and_add(&t->claims, 1);
+    int mine = *(volatile u64 *)&t->claims == 1 + stale;
+    if (!mine || stale)
+        __sync_fetch_and_add(&t->claims, -1);
+    return mine;
+}
+
+INLINE int take_track(struct run *r, struct track *t)
+{
+    r->track = t;
+    r->place = &t->packet;
+    r->p = &t->packet.head;
+    r->hops = t->hops;
+    return 1;
+}
+
+INLINE int take_packet(struct run *r, u64 key)
+{
+    r->track = 0;
+    r->hops = 0;
+    r->place = packets.lookup(&key);
+    if (!r->place)
+        return 0;
+    r->p = &r->place->head;
+    return 1;
+}
+
+/* A new packet, with nothing or (`past`) with what another has been through. */
+INLINE int begin_packet(struct run *r, u64 skb, u64 now, struct packet *past, struct hop *hops)
+{
+    struct track *t = track_of(skb);
+    u64 key = skb, count = past->head.count;
+    u64 life = r->c->born++ << 16 | r->cpu, origin = past->head.life;
+    if (t && claim(t, now)) {
+        t->packet = *past;
+        asm volatile("" : "+r"(count));
+        if (hops && count <= HOPS)
+            READ(t->hops, count * sizeof(struct hop), hops);
+        take_track(r, t);
+    } else if (packets.update(&key, past)) {
+        r->c->born--;
+        r->c->no_packet++;
+        return 0;
+    } else if (!take_packet(r, skb)) {
+        return 0;
+    }
+    r->p->skb = skb;
+    r->p->life = life;
+    r->p->origin = origin;
+    r->p->inherited = count;
+    return 1;
+}
+
+INLINE void end_packet(struct run *r, u64 skb)
+{
+    u64 key = skb;
+    if (r->track) {
+        r->p->skb = 0;
+        __sync_fetch_and_add(&r->track->claims, -1);
+    } else {
+        packets.delete(&key);
+    }
+}
+
+INLINE int known(struct run *r, u64 skb)
+{
+    struct track *t = track_of(skb);
+    if (t && t->packet.head.skb == skb)
+        return take_track(r, t);
+    return take_packet(r, skb);
+}
+
+/* Finds the packet, or begins to follow it; 0 when it is none that is followed. */
+INLINE int find(struct run *r, u64 skb, int begin)
+{
+    u32 zero = 0;
+    if (known(r, skb))
+        return 1;
+    if (!begin || !sampled(r, skb))
+        return 0;
+    struct control *control = controls.lookup(&zero);
+    struct head *blank = &r->s->blank.head;
+    blank->birth = bpf_ktime_get_ns();
+    blank->hash = SEED;
+    blank->timed = (r->s->births++ & TIMED_MASK) == 0;
+    blank->transient = control && control->changed && blank->birth - control->changed < 1000000000ULL;
+    blank->matched = !FILTERED;
+    return begin_packet(r, skb, blank->birth, &r->s->blank, 0);
+}
+
+/* How userspace entered the kernel, if this is the task's stack (see reading.h); 0 on another. `copy`: USER_REGS words. */
+INLINE u64 entry_of(u64 *copy, u64 base)
+{
+    return base == LOOK(u64, bpf_get_current_task(), TASK_STRUCT_stack) ? entry_from_user(copy, base) : 0;
+}
+
+INLINE struct shadow *shadow_of(u64 base)
+{
+    u32 at = (u32)(base * 0x9E3779B97F4A7C15ULL >> 40) & (STACKS - 1);
+    struct shadow *shadow = shadows.lookup(&at);
+    if (shadow && shadow->stack != base) {
+        shadow->stack = base;
+        shadow->depth = 0;
+    }
+    return shadow;
+}
+
+/* Where it may be that this is another system call than the one of the hop before: what was alive is not alive any more. */
+INLINE void check_entry(struct run *r, u64 sp)
+{
+    u64 base = sp & ~(THREAD_BYTES - 1ULL);
+    struct shadow *shadow = shadow_of(base);
+    u64 entered = entry_of(COPY(r->s), base);
+    if (!shadow)
+        return;
+    if (shadow->entered != entered)
+        shadow->depth = 0;
+    shadow->entered = entered;
+}
+
+/* Adds a hop, with the hop that it stands in. */
+INLINE void step(struct head *p, struct hop *hops, u64 ip, u64 caller, u64 sp, struct run *r, u64 *copy)
+{
+    u64 base = sp & ~(THREAD_BYTES - 1ULL), depth = 0, life = p->life;
+    u32 bits = r ? 0 : HOP_LIGHT, parent = 0, word = (sp - base) >> 3;
+    struct shadow *shadow = sp ? shadow_of(base) : 0;
+    if (shadow) {
+        if (p->base != base) {
+            bits |= HOP_NEW_STACK;
+            p->base = base;
+        }
+        depth = shadow->depth;
+        if (depth > OPEN)
+            depth = OPEN;
+        if (!depth && bits & HOP_NEW_STACK)
+            shadow->entered = entry_of(copy, base);
+        /* What has returned goes from the top; what is left may be another packet's, in whose frames this one is. */
+        for (int i = 0; i < OPEN; i++) {
+            if (depth == 0)
+                break;
+            struct open *top = &shadow->frames[(depth - 1) & (OPEN - 1)];
+            if (top->sp > word) {
+                u64 now = LOOK(u64, base + top->sp * 8ULL, 0);
+                if (now == (KERNEL_HALF | top->caller) || is_trampoline(now)) {
+                    if (top->life == life || (top->life == p->origin && top->at < p->inherited))
+                        parent = top->at + 1;
+                    break;
+                }
+            } else if (top->sp == word && top->caller == (u32)caller && top->life == life) {
+                bits |= HOP_SAME_SLOT;
+            }
+            depth--;
+        }
+        /* By way of memory, or the verifier goes through all that follows once for each depth. */
+        *(volatile u64 *)&shadow->depth = depth;
+        *(volatile u32 *)&p->scratch = bits;
+        *(volatile u32 *)&p->found = parent;
+        parent = *(volatile u32 *)&p->found;
+        depth = *(volatile u64 *)&shadow->depth;
+        u64 look = parent ? 0 : depth;
+        for (int i = 0; i < OPEN; i++) {
+            if (look == 0)
+                break;
+            struct open *top = &shadow->frames[(look - 1) & (OPEN - 1)];
+            if (top->life == life || (top->life == p->origin && top->at < p->inherited)) {
+                u64 now = LOOK(u64, base + top->sp * 8ULL, 0);
+                if (now == (KERNEL_HALF | top->caller) || is_trampoline(now))
+                    parent = top->at + 1;
+                break;
+            }
+            look--;
+        }
+        *(volatile u32 *)&p->found = parent;
+        parent = *(volatile u32 *)&p->found;
+        bits = *(volatile u32 *)&p->scratch;
+    }
+    p->hash = mix(p->hash, (u32)ip | caller << 32);
+    p->hash = mix(p->hash, (parent | bits << 8) ^ (r ? r->facts : 0));
+    if (r) {
+        p->hash = mix(p->hash, r->in | (u64)r->out << 32);
+        p->hash = mix(p->hash, r->ifindex | (u64)r->netns << 32);
+    }
+    u64 n = p->count;
+    if (n >= HOPS) {
+        p->full = 1;
+        return;
+    }
+    asm volatile("" : "+r"(n)); /* or the compiler leaves out the check, and the verifier does not see why it may */
+    if (hops && n < HOPS) {
+        struct hop *hop = &hops[n];
+        hop->ip = ip;
+        hop->caller = caller;
+        hop->after = 0;
+        if (p->timed)
+            hop->after = bpf_ktime_get_ns() - p->birth;
+        hop->sp = word;
+        hop->parent = parent;
+        hop->bits = bits;
+        if (r) {
+            hop->in = r->in;
+            hop->out = r->out;
+            hop->netns = r->netns;
+            hop->ifindex = r->ifindex;
+            hop->facts = r->facts;
+        }
+    }
+    p->count = n + 1;
+    if (shadow && depth < OPEN) {
+        asm volatile("" : "+r"(depth));
+        struct open *mine = &shadow->frames[depth & (OPEN - 1)];
+        mine->life = life;
+        mine->caller = caller;
+        mine->sp = word;
+        mine->at = n;
+        shadow->depth = depth + 1;
+    }
+}
+
+/* ---- the end ---- */
+
+/* Two buckets for each doubling. */
+INLINE u32 bucket_of(u64 ns)
+{
+    u32 log = 0;
+    if (ns >> 32)
+        return BUCKETS - 1;
+    u32 v = ns;
+    if (v >> 16) { log += 16; v >>= 16; }
+    if (v >> 8) { log += 8; v >>= 8; }
+    if (v >> 4) { log += 4; v >>= 4; }
+    if (v >> 2) { log += 2; v >>= 2; }
+    if (v >> 1) log += 1;
+    return log ? 2 * log + ((u32)ns >> (log - 1) & 1) : 0;
+}
+
+INLINE void tell(struct run *r, struct path *path)
+{
+    struct taken *read = taken.lookup(&r->cpu);
+    u32 at = r->cpu * SLOTS + (r->c->told & (SLOTS - 1));
+    struct record *place = places.lookup(&at);
+    if (!place || !read || !r->hops || r->c->told - read->count >= SLOTS) {
+        r->c->untold++;
+        return;
+    }
+    place->head = *r->p;
+    READ(place->hops, sizeof(place->hops), r->hops);
+    asm volatile("" ::: "memory"); /* the record is there before it is said to be */
+    r->c->told++;
+    path->told = 1;
+}
+
+INLINE void count_path(struct run *r, u64 now)
+{
+    struct head *p = r->p;
+    struct counters *c = r->c;
+    c->ended++;
+    if (!p->matched) {
+        c->passed++;
+        return;
+    }
+    if (p->transient) {
+        c->transient++;
+        return;
+    }
+    if (p->full)
+        c->cut++;
+    u64 hash = p->hash ? p->hash : 1;
+    p->last = now;
+    for (int i = 0; i < PROBING; i++) {
+        u32 at = r->cpu * PATHS + ((hash + i) & (PATHS - 1));
+        struct path *path = r->cpu < RINGS ? paths.lookup(&at) : 0;
+        if (!path)
+            break;
+        if (path->hash && path->hash != hash)
+            continue;
+        u64 took = now - p->birth;
+        path->hash = hash;
+        path->count++;
+        path->took += took;
+        path->last = now;
+        path->buckets[bucket_of(took) & (BUCKETS - 1)]++;
+        c->counted++;
+        if (!path->told || p->timed)
+            tell(r, path);
+        return;
+    }
+    c->unlisted++;
+}
+
+/* ---- the programs ---- */
+
+#if FILTERED
+INLINE int wanted(struct run *r)
+{
+    if (!(r->facts & FACT_HEADER))
+        return 0;
+#if FILTER_NETNS
+    if (r->netns != FILTER_NETNS)
+        return 0;
+#endif
+#if FILTER_IFINDEX
+    if (r->ifindex != FILTER_IFINDEX)
+        return 0;
+#endif
+#if FILTER_MARK_MASK
+    if ((SKB(u32, SK_BUFF_mark) & FILTER_MARK_MASK) != FILTER_MARK)
+        return 0;
+#endif
+#if FILTER_PCAP
+#if DIRECT_TYPE
+    if (READ(r->s->packet, PACKET_BYTES, r->header))
+        return 0;
+#endif
+    u32 wire = swap16(*(u16 *)(r->s->packet + 2));
+    if (!wire) /* not filled in yet: __ip_local_out does it */
+        wire = SKB(u32, SK_BUFF_len);
+    u32 there = wire < r->linear ? wire : r->linear;
+    if (!pcap_match(r->s->packet, there < PACKET_BYTES ? there : PACKET_BYTES, wire))
+        return 0;
+#endif
+    return 1;
+}
+#endif
+
+INLINE int begin_run(struct run *r)
+{
+    u32 zero = 0;
+    r->cpu = bpf_get_smp_processor_id();
+    r->s = scratches.lookup(&zero);
+    r->c = counts.lookup(&r->cpu);
+    if (!r->s || !r->c)
+        return 0;
+    r->c->hits++;
+    return 1;
+}
+
+/* A packet in a function; 0 when it is none that kpath follows. */
+INLINE int on_packet(struct run *r)
+{
+    u64 cls = r->cls;
+    if (!r->first || !take_skb(r, r->first))
+        return 0;
+    u16 protocol = SKB(u16, SK_BUFF_protocol);
+    int ours = (cls != CLASS_LINK && cls != CLASS_HOOK && cls != CLASS_LIGHT_LINK) || protocol == swap16(ETH_P_IP) || protocol == swap16(ETH_P_ARP) ||
+               (cls == CLASS_HOOK && LOOK(u8, r->second, NF_HOOK_STATE_pf) == 2);
+    if (!find(r, r->first, ours))
+        return 0;
+    if (cls == CLASS_ORIGIN || cls == CLASS_LIGHT_LINK || cls == CLASS_LIGHT_IP)
+        return 1;
+    describe(r);
+#if FILTERED
+    if (!r->p->matched && wanted(r))
+        r->p->matched = 1;
+#endif
+    return 1;
+}
+
+/* A copy of a packet that is not followed because of the sampling is not followed, either. */
+INLINE void leave_out(struct run *r)
+{
+    u32 zero = 0;
+    struct control *control = controls.lookup(&zero);
+    struct head *blank = &r->s->blank.head;
+    if (r->cls != CLASS_COPY || !control || !control->sample_mask || known(r, r->first))
+        return;
+    blank->birth = bpf_ktime_get_ns();
+    blank->hash = SEED;
+    blank->timed = blank->transient = blank->matched = 0;
+    begin_packet(r, r->first, blank->birth, &r->s->blank, 0);
+}
+
+/* Two packets: the first becomes a copy of the second, and has its past; or the second is merged into the first. */
+INLINE int on_pair(struct run *r)
+{
+    if (!r->first || !r->second || !take_skb(r, r->second))
+        return 0;
+    u16 protocol = SKB(u16, SK_BUFF_protocol);
+    if (!find(r, r->second, protocol == swap16(ETH_P_IP) || protocol == swap16(ETH_P_ARP))) {
+        leave_out(r);
+        return 0;
+    }
+    if (r->cls == CLASS_MERGE)
+        return 1;
+    struct packet *past = r->place;
+    struct hop *hops = r->hops;
+    if (known(r, r->first)) { /* what waited in the list of a reassembled packet goes out again as a fragment of it */
+        count_path(r, past->head.birth);
+        end_packet(r, r->first);
+    }
+    return begin_packet(r, r->first, past->head.birth, past, hops);
+}
+
+int body(struct pt_regs *ctx)
+{
+    struct run run = {}, *r = &run;
+    if (!begin_run(r))
+        return 0;
+    u64 cls = r->cls = r->s->cls;
+    r->first = r->s->first;
+    r->second = r->s->second;
+    if (cls == CLASS_COPY || cls == CLASS_MERGE) {
+        if (!on_pair(r))
+            return 0;
+    } else if (cls == CLASS_RELEASE || cls == CLASS_END) {
+        if (!find(r, r->first, 0)) {
+            u64 *generation = cls == CLASS_END ? generation_of(r->first) : 0;
+            if (generation)
+                __sync_fetch_and_add(generation, 1);
+            return 0;
+        }
+    } else if (!on_packet(r)) {
+        return 0;
+    }
+    if (cls == CLASS_ORIGIN || cls == CLASS_RELEASE || cls == CLASS_END)
+        check_entry(r, ctx->sp);
+    step(r->p, r->hops, ctx->ip, LOOK(u64, ctx->sp, 0), ctx->sp, r, COPY(r->s));
+    if (cls == CLASS_END) {
+        u64 *generation = generation_of(r->first);
+        count_path(r, bpf_ktime_get_ns());
+        end_packet(r, r->first);
+        if (generation)
+            __sync_fetch_and_add(generation, 1);
+    }
+    return 0;
+}
+
+INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
+{
+    u32 zero = 0;
+    struct scratch *s = scratches.lookup(&zero);
+    if (!s)
+        return 0;
+    s->cls = cls;
+    s->first = first;
+    s->second = second;
+    bodies.call(ctx, 0);
+    return 0;
+}
+
+/* A function of whose packet nothing is asked but that it was there: most are. */
+INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
+{
+    u32 cpu = bpf_get_smp_processor_id();
+    struct track *t = track_of(skb);
+    struct counters *c = counts.lookup(&cpu);
+    if (!c || !t || !skb || t->packet.head.skb != skb)
+        return enter(ctx, cls, skb, 0);
+#if DIRECT_TYPE
+    u64 *copy = 0;
+#else
+    u32 zero = 0;
+    struct scratch *s = scratches.lookup(&zero);
+    if (!s)
+        return 0;
+    u64 *copy = s->user_regs;
+#endif
+    c->hits++;
+    step(&t->packet.head, t->hops, ctx->ip, LOOK(u64, ctx->sp, 0), ctx->sp, 0, copy);
+    return 0;
+}
+
+int ip_light_0(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_IP, ctx->di); }
+int ip_light_1(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_IP, ctx->si); }
+int ip_light_2(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_IP, ctx->dx); }
+int ip_light_3(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_IP, ctx->cx); }
+int link_light_0(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_LINK, ctx->di); }
+int link_light_1(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_LINK, ctx->si); }
+int link_light_2(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_LINK, ctx->dx); }
+int link_light_3(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_LINK, ctx->cx); }
+
+/* Tracepoint skb:kfree_skb; where its fields are comes from tracefs. */
+int drop(void *ctx)
+{
+    struct run run = {}, *r = &run;
+    u64 skb = 0, location = 0;
+    u32 reason = 0;
+    if (!begin_run(r))
+        return 0;
+    READ(&skb, sizeof(skb), ctx + KFREE_SKB_skbaddr);
+    READ(&location, sizeof(location), ctx + KFREE_SKB_location);
+#if KFREE_SKB_reason
+    READ(&reason, sizeof(reason), ctx + KFREE_SKB_reason);
+#endif
+    if (!find(r, skb, 0))
+        return 0;
+    r->facts = reason;
+    step(r->p, r->hops, 0, location, 0, r, COPY(r->s));
+    return 0;
+}

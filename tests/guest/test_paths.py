@@ -1,0 +1,151 @@
+"""Paths counted in the kernel: every packet is counted, and none is judged wrongly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from kpath.capture.counting import Look, PathSource
+from kpath.capture.live import LiveSource
+from kpath.capture.session import Options, Session
+from kpath.cli.paths import Counted
+from kpath.flow import BUILT_IN
+from kpath.lab import scenarios, topology, traffic
+from kpath.lab.scenarios import load_modules
+from kpath.lab.topology import Routed
+from kpath.model.check import Checker
+from kpath.model.verdict import Verdict
+
+PLAYED = (
+    "ping", "udp-open", "udp-closed", "tcp", "loopback", "ttl-expired", "nft-drop", "nft-dnat", "fragments",
+    "fragments-router", "esp-tunnel", "ping-cold", "bridge", "tap", "pmtu", "multicast", "redirect", "qdisc-delayed",
+)  # fmt: skip
+PACKETS = 3000
+SAMPLED = 8
+
+
+@dataclass(slots=True)
+class Seen:
+    counted: Counted
+    new: dict[str, set[int]] = field(default_factory=dict)
+    """The paths that each scenario added."""
+    before: Look | None = None
+    after: Look | None = None
+    sampled: Look | None = None
+    """Looks before and after the flood, and after another one of which few packets were to be followed."""
+    missed: int = 0
+
+
+@pytest.fixture(scope="module")
+def seen() -> Iterator[Seen]:
+    load_modules()
+    with Session(Options(mode="paths")) as session:
+        source = PathSource(session)
+        found = Seen(Counted(Checker.for_capture(LiveSource(session).header(), BUILT_IN)))
+        with scenarios.lab() as lab:
+            for name in PLAYED:
+                scenario = scenarios.SCENARIOS[name]
+                if not scenario.possible():
+                    continue
+                known = set(found.counted.paths)
+                scenarios.play(scenario, lab, lambda: None, lambda: found.counted.take(source.look()))
+                found.new[name] = set(found.counted.paths) - known
+        with topology.routed() as routed:
+            found.before = source.look()
+            missed = sum(session.totals().missed.values())
+            traffic.udp_flood(routed.near, Routed.FAR, PACKETS, port=4999)
+            found.after = source.look()
+            found.missed = sum(session.totals().missed.values()) - missed
+            found.counted.take(found.after)
+            source.sample(SAMPLED)
+            traffic.udp_flood(routed.near, Routed.FAR, PACKETS, port=4999)
+            found.sampled = source.look()
+    yield found
+
+
+def test_each_scenario_has_paths(seen: Seen) -> None:
+    assert len(seen.new) > 10
+    assert not [name for name, paths in seen.new.items() if not paths]
+
+
+def test_no_path_diverges(seen: Seen) -> None:
+    """What this mode does not see may leave a verdict open, but never makes one."""
+    found = [
+        (path.words, judgement.document, [f.message for f in judgement.findings])
+        for path in seen.counted.paths.values()
+        for _, judged in (path.shown.passes if path.shown else ())
+        for judgement in judged
+        if judgement.verdict is Verdict.DIVERGES
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("scenario", "words"),
+    [
+        ("udp-open", ("UDP send → va", "receive ra → forward → rb", "receive vb → UDP")),
+        ("ttl-expired", ("UDP send → va", "receive ra → forward ✗")),
+        ("esp-tunnel", ("ESP",)),
+        ("fragments", ("fragments",)),
+        ("tcp", ("TCP send → va",)),
+    ],
+)
+def test_paths_are_told_in_words(seen: Seen, scenario: str, words: tuple[str, ...]) -> None:
+    if scenario not in seen.new:
+        pytest.fail(f"{scenario} cannot be played here")
+    told = [" ⇒ ".join(path.words) for path in seen.counted.paths.values()]
+    assert [line for line in told if all(word in line for word in words)], told
+
+
+def test_a_forwarded_datagram_conforms(seen: Seen) -> None:
+    """A verdict that nothing weakens, on what it saw."""
+    found = [
+        {j.document: j.verdict for j in judged}
+        for path in seen.counted.paths.values()
+        if path.words[1:2] == ("receive ra → forward → rb",) and path.shown and not path.shown.losses
+        for _, judged in path.shown.passes[1:2]
+    ]
+    assert found
+    assert {"linux-2.6.21.1": Verdict.CONFORMS, "linux-6": Verdict.CONFORMS}.items() <= found[0].items()
+
+
+def test_every_packet_of_a_flood_is_counted(seen: Seen) -> None:
+    assert seen.before is not None and seen.after is not None
+    before, after = seen.before.account, seen.after.account
+    assert after.unlisted == before.unlisted and after.no_packet == before.no_packet
+    if not seen.missed:  # an interrupt in the middle of a program keeps others from running; the kernel counts that
+        assert after.counted - before.counted >= PACKETS
+        assert after.ended - before.ended == after.counted - before.counted
+    counts = sum(int(n) for n in seen.after.paths["count"])
+    assert counts == after.counted
+    assert int(seen.after.paths["buckets"].sum()) == counts
+
+
+def test_sampling_follows_some_packets_from_beginning_to_end(seen: Seen) -> None:
+    assert seen.after is not None and seen.sampled is not None
+    followed = seen.sampled.account.born - seen.after.account.born
+    assert 0 < followed < PACKETS / 2
+    if not seen.missed:
+        fresh = set(seen.sampled.paths["hash"].tolist()) - set(seen.after.paths["hash"].tolist())
+        assert not fresh, "a sampled packet takes the path of one that is followed among all"
+
+
+def test_the_command_prints_a_table_and_json() -> None:
+    command = [sys.executable, "-m", "kpath.cli.main", "watch", "lo", "--mode", "paths", "--duration", "6", "--json"]
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pinging = subprocess.Popen(["ping", "-q", "-i", "0.3", "127.0.0.1"], stdout=subprocess.DEVNULL)
+    try:
+        out, err = watching.communicate(timeout=300)
+    finally:
+        pinging.terminate()
+        pinging.wait()
+    assert watching.returncode == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert rows and all(row["packets"] > 0 for row in rows)
+    assert any("ICMP" in one["words"] for row in rows for one in row["passes"]), rows
+    assert "packets counted on" in err
