@@ -92,7 +92,7 @@ def test_what_leaves_packets_out() -> None:
 
 def test_the_cost_in_words() -> None:
     source = SimpleNamespace(programs=lambda: [], hits=lambda: 500)
-    for selective, words in ((False, "10.0 µs/packet"), (True, "200 ns/hit 0.4%")):
+    for selective, words in ((False, "10.0 µs/packet"), (True, "200 ns/hit, 0.4% cpu")):
         cost = Cost(source, selective=selective)  # type: ignore[arg-type]
         assert cost.words(Snapshot(packets=10)) == ""
         cost.tick()
