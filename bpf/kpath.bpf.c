@@ -611,6 +611,8 @@ INLINE void bring_out(struct pt_regs *ctx, struct run *r, u64 key)
         return;
     u64 count = stash->count;
     u64 first = count > STASH_SIZE ? count - STASH_SIZE : 0;
+    if (first) /* the oldest were overwritten */
+        stash->events[first & (STASH_SIZE - 1)].flags |= FLAG_HOLE;
     for (int i = 0; i < STASH_SIZE; i++) {
         if (first + i >= count)
             break;

@@ -72,6 +72,8 @@ class Flag(IntFlag):
     """The table of tracked packets was full, so this packet has no ``birth``."""
     STASHED = 128
     """Kept back in the kernel until its packet matched the filter, then sent up."""
+    HOLE = 256
+    """What was kept back before it on the same stack is gone: the room for it was full."""
 
 
 @dataclass(frozen=True, slots=True)

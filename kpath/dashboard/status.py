@@ -13,8 +13,9 @@ from kpath.dashboard import theme, units
 from kpath.dashboard.snapshot import Omitted, Snapshot
 from kpath.report.words import printable
 
-NARROW = 100
-"""Below so many cells the lines say less, and a running capture has three of them."""
+NARROW, ROOMY = 100, 140
+"""Below so many cells the lines say less; and below so many a running capture has three of them, for two have no room
+for all."""
 
 Cost = Callable[[Snapshot], str]
 """Asked when the screen is drawn, so it must answer at once."""
@@ -61,7 +62,7 @@ def lines(
     """
     counts, verdicts, cost = _counts(about, snapshot, width), _verdicts(snapshot, document), _cost(about, snapshot)
     out = [_first(about, snapshot, width, paused)]
-    if about.live and width < NARROW:
+    if about.live and width < ROOMY:
         out += [counts, _right(Text(" ") + verdicts, cost, width)]
     else:
         out.append(_right(counts + verdicts, cost, width))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from kpath.capture.schema import Flag
 from kpath.capture.tables import Header, Loss, PlannedProbe
 from kpath.flow import BUILT_IN, Became, Document, Lineage, citation, load
 from kpath.model import decisions, invariants
@@ -18,6 +19,7 @@ from kpath.model.view import CaptureView, build
 from kpath.trace.knowledge import Knowledge
 from kpath.trace.traversal import Traversal
 
+UNMATCHED = "it did not match the filter, so not all of it was recorded"
 CACHE = 1 << 16
 """Most distinct paths that are remembered; beyond, all are forgotten and judged anew."""
 
@@ -214,13 +216,14 @@ class Checker:
     def judge(self, traversal: Traversal, knowledge: Knowledge, losses: Iterable[Loss] = ()) -> list[Judgement]:
         """One judgement for each document. ``losses``: what was lost while the packet lived (Assembler.lost_during)."""
         lost = list(losses)
+        partial = [*traversal.partial, *([] if matched(traversal) else [UNMATCHED])]
         judgements = self.judge_tree(observe(traversal, knowledge), explain=not lost)
-        if not lost and not traversal.partial:
+        if not lost and not partial:
             return list(judgements)
         # What diverges may do so because of a loss that nobody can place; so only what conforms is spared.
         near = concerning(lost, traversal)
         return [
-            weaken(judgement, traversal.partial, near if judgement.verdict is Verdict.CONFORMS else lost)
+            weaken(judgement, partial, near if judgement.verdict is Verdict.CONFORMS else lost)
             for judgement in judgements
         ]
 
@@ -238,6 +241,11 @@ class Checker:
         found = tuple(replace(judge.judge(tree, explain), signature=number) for judge in self.judges)
         self._known[signature] = found
         return found
+
+
+def matched(traversal: Traversal) -> bool:
+    """Is it of a packet that the filter let through? Of others only what shared a stack with one is recorded."""
+    return any(frame.event.flags & Flag.MATCHED for frame in traversal.frames)
 
 
 def span(traversal: Traversal) -> tuple[int, int]:

@@ -123,6 +123,9 @@ class FrameBuilder:
         know = self._knowledge
         frame = Frame(self._next, know.function(event.ip), event, know.function(event.caller))
         self._next += 1
+        if event.flags & Flag.HOLE:
+            # Callers whose events are gone stood where older frames, which have returned, would be found.
+            self._stacks.pop(event.stack, None)
         stack = self._stacks.setdefault(event.stack, {})
         if len(self._stacks) > MANY_STACKS:
             self._forget_old(event.stack)

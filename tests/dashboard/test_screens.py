@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from textual.pilot import Pilot
 
+from kpath.dashboard import theme
 from kpath.dashboard.listing import Listing
 from kpath.dashboard.snapshot import Snapshot
 from kpath.dashboard.tui import Dashboard
@@ -74,14 +75,14 @@ def test_the_live_status() -> None:
     still.snapshot = replace(
         still.snapshot, cpu=0.034, event_rate=1234.5, packet_rate=12.3, lost=7, missed=1234, full=12, lag=2.4
     )
-    small, large = shown(app, SMALL), ""
+    still.snapshot = replace(still.snapshot, verdicts={app.look.name: dict.fromkeys(theme.WORST_FIRST, 123_456)})
+    small, middle, large = (shown(app, size) for size in (SMALL, (100, 30), LARGE))
     check("live-80x24", small)
-    large = shown(app, LARGE)
     for words in (
         "● LIVE", "246 probes, 27 silent", "/s", "events", "lost ! 7", "missed ! 1,234", "tables full ! 12",
         "kpath 3% cpu", "probes 7.8 µs/hit, 0.1% cpu", "2 s behind the kernel",
     ):  # fmt: skip
-        assert words in small and words in large
+        assert words in small and words in middle and words in large
 
 
 @pytest.mark.parametrize(("capture", "view", "function"), [

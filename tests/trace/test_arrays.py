@@ -251,7 +251,42 @@ def test_new_symbols_make_new_keys() -> None:
     assert splitter.flush().keys.tolist() != before
 
 
+def test_after_a_hole_nothing_older_on_the_stack_is_believed() -> None:
+    """The caller's event was overwritten, and a frame of the same function stood in the same place before."""
+    s = Stream()
+    site = s.site("__netif_receive_skb_one_core", "__netif_receive_skb_core")
+    s.event("__netif_receive_skb_one_core", sp=0x900, skb=1, birth=10, header=HOSTS)
+    s.event("__netif_receive_skb_core", sp=0x800, parent_sp=0x900, caller=site, cls=Class.FRAME)
+    s.event("skb_release_head_state", sp=0x700, skb=1, birth=10, cls=Class.END)
+    s.event("__netif_receive_skb_core", sp=0x800, parent_sp=0x900, caller=site, cls=Class.FRAME, flags=Flag.HOLE)
+    s.event("ip_rcv", sp=0x700, parent_sp=0x800, skb=2, birth=20, header=HOSTS)
+    s.event("ip_rcv", sp=0x600, stack=1, parent_sp=0x500, skb=3, birth=30, header=HOSTS)
+    quick, slow = both(s)
+    assert quick == slow
+    frames, _, _ = slowly(np.concatenate(s.rows, dtype=EVENT), s.knowledge)
+    assert frames[1].parent is frames[0]
+    assert frames[3].parent is None and frames[3].orphan and frames[4].parent is frames[3]
+
+
+def test_whether_a_packet_matched_is_in_the_key() -> None:
+    """One that did not is recorded in part only, so another verdict is due."""
+    s = Stream()
+    for skb in (1, 2):
+        s.event("ip_rcv", skb=skb, birth=skb * 10, header=HOSTS)
+        s.event("skb_release_head_state", skb=skb, birth=skb * 10, cls=Class.END)
+    events = np.concatenate(s.rows, dtype=EVENT)
+    splitter = Splitter(s.knowledge)
+    splitter.take(events)
+    same = splitter.flush().keys
+    assert same[0].tolist() == same[1].tolist()
+    events["flags"][2:] &= np.uint16(~int(Flag.MATCHED) & 0xFFFF)
+    splitter = Splitter(s.knowledge)
+    splitter.take(events)
+    other = splitter.flush().keys
+    assert other[0].tolist() != other[1].tolist()
+
+
 def test_flags_of_the_schema_are_known_to_the_twin() -> None:
     """A new flag may be a new rule of the slow assembler: then the fast one must learn it, too."""
-    known = {"HEADER", "MATCHED", "SAME_SLOT", "BORN", "END", "CLONED", "TRACK_FULL", "STASHED"}
+    known = {"HEADER", "MATCHED", "SAME_SLOT", "BORN", "END", "CLONED", "TRACK_FULL", "STASHED", "HOLE"}
     assert {flag.name for flag in Flag} == known

@@ -37,7 +37,7 @@ from kpath.trace.arrays.tables import (
 ENTRY, VERDICT = int(Kind.ENTRY), int(Kind.VERDICT)
 ROOT, HOOK = int(Class.ROOT), int(Class.HOOK)
 COPY, RELEASE, END = int(Class.COPY), int(Class.RELEASE), int(Class.END)
-SAME_SLOT = int(Flag.SAME_SLOT)
+SAME_SLOT, HOLE = int(Flag.SAME_SLOT), int(Flag.HOLE)
 
 ITSELF, LATE_CALLER, DEFRAG, VALIDATE, XMIT, ENQUEUE, CUT = 1, 2, 4, 8, 16, 32, 64
 """Bits of Code.roles: what the rules say of a function by its name."""
@@ -173,6 +173,16 @@ def newest(state: Any, stack: Any, at: Any) -> Any:
 
 
 @lean
+def forget(state: Any, stack: Any) -> None:
+    """Believe nothing of what was seen before on a stack."""
+    slots = state.slots
+    at = state.stacks[stack].first
+    while at >= 0:
+        slots[at].epoch = state.counters[EPOCH] - 1
+        at = slots[at].next
+
+
+@lean
 def entered(events: Any, i: Any, frames: Any, state: Any) -> Any:
     """As ``FrameBuilder.entry``."""
     e, code, slots = events[i], state.code, state.slots
@@ -182,6 +192,8 @@ def entered(events: Any, i: Any, frames: Any, state: Any) -> Any:
     serial = state.counters[SERIAL]
     state.counters[SERIAL] += 1
     stack = stack_of(state.stacks, e.stack, state.counters)
+    if e.flags & HOLE:
+        forget(state, stack)
     root = e.cls == ROOT
     if root:
         state.stacks[stack].root = serial

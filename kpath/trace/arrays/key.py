@@ -17,7 +17,7 @@ from kpath.trace.arrays.tables import COMPARED, ODD, ORPHAN, READDRESSED, SAME_I
 DROP, VERDICT = int(Kind.DROP), int(Kind.VERDICT)
 IP, HOOK, ORIGIN = int(Class.IP), int(Class.HOOK), int(Class.ORIGIN)
 FRAME, ROOT, END, RELEASE = int(Class.FRAME), int(Class.ROOT), int(Class.END), int(Class.RELEASE)
-HEADER = int(Flag.HEADER)
+HEADER, MATCHED = int(Flag.HEADER), int(Flag.MATCHED)
 # Of big-endian fields, as this machine reads them.
 _DF, _FRAGMENT = 0x0040, 0xFF3F
 _REROUTED = 1 << 4
@@ -39,6 +39,8 @@ def facts(e: Any, bits: Any, ttl: Any) -> Any:
     two = np.uint64(0)
     if header:
         two |= np.uint64(1)
+    if e.flags & MATCHED:
+        two |= np.uint64(1 << 18)
     if plain:
         two |= np.uint64(e.proto) << np.uint64(8)
         if e.frag_off & _DF:
