@@ -170,6 +170,7 @@ class LiveFeed:
                 self._aggregates.skip(journey.last)
                 if self._pipeline.observe is not None:
                     self._pipeline.observe.skipped()
+                journey.let_go()
                 continue
             packet = self._pipeline.packet(journey)
             learn(self._aggregates, self._pipeline, packet)

@@ -82,7 +82,7 @@ class Pipeline:
             yield self.packet(journey)
 
     def packet(self, journey: Journey) -> Packet:
-        """The digest of one journey."""
+        """The digest of one journey, which is then let go: what it was made of would keep all before it."""
         know = self.assembler.knowledge
         passes = traversals(journey)
         begin = began(passes)
@@ -100,7 +100,9 @@ class Pipeline:
             times += [frame.time for frame in one.frames]
         if self.observe is not None:
             self.observe.packet(passes, [(o.document, o.verdict) for one in digests for o in one.opinions])
-        return packet(journey, digests, begin, passes[0].cause)
+        found = packet(journey, digests, begin, passes[0].cause)
+        journey.let_go()
+        return found
 
     @property
     def lost(self) -> int:

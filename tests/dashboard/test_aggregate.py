@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from kpath.dashboard import aggregate, units
 from kpath.dashboard.aggregate import Aggregates, Rate
 from kpath.dashboard.histogram import Histogram
+from kpath.dashboard.pipeline import Pipeline
 from kpath.dashboard.recording import Recording, Timeline
 from kpath.dashboard.snapshot import OTHER_PATHS
 from tests.dashboard.stage import capture, packets
@@ -178,3 +179,14 @@ def test_ways_are_cut_in_the_middle(way: str, width: int, text: str) -> None:
 def test_a_way_is_as_wide_as_it_must_be(text: str, width: int) -> None:
     assert cell_len(units.fit_way(text, width)) == width
     assert cell_len(units.fit_way(f"{text} → {text}", width)) == width
+
+
+def test_a_packet_that_was_looked_at_is_let_go() -> None:
+    """Or else it would keep the packets before it, with which it shared polls and system calls."""
+    pipeline = Pipeline()
+    with capture("tcp") as reader:
+        journeys = [*(j for chunk in reader for j in pipeline.take(chunk)), *pipeline.flush()]
+    assert any(len(life.frames) > 1 for journey in journeys for life in journey.lives)
+    digested = list(pipeline.packets(journeys))
+    assert all(one.steps for packet in digested for one in packet.passes)
+    assert all(len(life.frames) <= 1 for journey in journeys for life in journey.lives)
