@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator
 
 from rich.console import Console
+from rich.measure import Measurement
 
 from kpath.flow.document import Flow, Kind
 from kpath.flow.graph import Edge, EdgeKind, Graph, Node
@@ -23,6 +25,7 @@ _DOT = {
 _SHAPES = {Kind.HOOK: "hexagon", Kind.END: "doublecircle", Kind.SET: "note", Kind.REGISTER: "note"}
 _MERMAID = {EdgeKind.CALL: "-->", EdgeKind.NEXT: "-.-", EdgeKind.JUMP: "-.->", EdgeKind.QUEUE: "==>"}
 _DRAW_SECONDS = 60
+_FONTS = "ui-monospace,'DejaVu Sans Mono','Liberation Mono','Noto Sans Mono',Menlo,Consolas,monospace"
 
 
 def _shown(graph: Graph, flows: Collection[str] | None) -> tuple[list[Node], list[Edge]]:
@@ -111,9 +114,14 @@ def svg(graph: Graph, flows: Collection[str] | None = None) -> str:
         if drawn:
             return drawn
     chosen = list(_flows(graph, flows))
-    console = Console(record=True, file=io.StringIO(), width=160, force_terminal=True)
-    console.print(tree(graph.document, chosen))
-    return console.export_svg(title=graph.document.name)
+    lines = tree(graph.document, chosen)
+    width = Measurement.get(Console(width=1000), Console(width=1000).options, lines).maximum
+    console = Console(record=True, file=io.StringIO(), width=max(40, width), force_terminal=True)
+    console.print(lines)
+    drawn = console.export_svg(title=graph.document.name)
+    # Rich's picture would load its font from the network.
+    drawn = re.sub(r"@font-face\s*\{.*?\}\s*", "", drawn, flags=re.DOTALL)
+    return drawn.replace("Fira Code, monospace", _FONTS)
 
 
 def _flows(graph: Graph, flows: Collection[str] | None) -> Iterator[Flow]:

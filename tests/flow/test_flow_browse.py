@@ -109,6 +109,7 @@ def test_svg_is_xml(drawn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("linux-2.6.21.1", "ip_forward", "--svg")
     ElementTree.fromstring(result.output)
     assert "ip_forward_finish" in result.output
+    assert not re.search(r"url\([\"']?http", result.output), "it loads nothing"
 
 
 def test_svg_without_a_working_dot_is_still_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
