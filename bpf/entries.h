@@ -18,6 +18,10 @@ int link_0(struct pt_regs *ctx) { return enter(ctx, CLASS_LINK, ctx->di, 0); }
 int link_1(struct pt_regs *ctx) { return enter(ctx, CLASS_LINK, ctx->si, 0); }
 int link_2(struct pt_regs *ctx) { return enter(ctx, CLASS_LINK, ctx->dx, 0); }
 int link_3(struct pt_regs *ctx) { return enter(ctx, CLASS_LINK, ctx->cx, 0); }
+int ip_gate_0(struct pt_regs *ctx) { return enter(ctx, CLASS_IP + CLASS_GATE, ctx->di, 0); }
+int ip_gate_1(struct pt_regs *ctx) { return enter(ctx, CLASS_IP + CLASS_GATE, ctx->si, 0); }
+int ip_gate_2(struct pt_regs *ctx) { return enter(ctx, CLASS_IP + CLASS_GATE, ctx->dx, 0); }
+int link_gate_0(struct pt_regs *ctx) { return enter(ctx, CLASS_LINK + CLASS_GATE, ctx->di, 0); }
 int neighbour_1(struct pt_regs *ctx) { return enter(ctx, CLASS_NEIGHBOUR, ctx->si, ctx->di); }
 int copy(struct pt_regs *ctx) { return enter(ctx, CLASS_COPY, ctx->di, ctx->si); }
 int merge(struct pt_regs *ctx) { return enter(ctx, CLASS_MERGE, ctx->di, ctx->si); }

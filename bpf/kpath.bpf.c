@@ -27,9 +27,15 @@
 #define BPF_F_MMAPABLE 1024
 #define RB_NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: userspace polls, a wake-up would cost more than the event */
 
+#define CLASS_GATE 64 /* added to the class of functions at which a packet that was rejected is looked at again */
+#define MATCHED 1
+#define REJECTED 2 /* passed over, unless it looks otherwise at a gate: translated, sent by another device, marked */
+
 struct packet {
     u64 birth;
-    u64 matched;
+    u32 matched; /* 0 as long as its header is not complete */
+    u32 late; /* it matched after it had been rejected, so what was before is not known */
+    u64 looks; /* how it looked when it was rejected */
     u64 first_stash, last_stash; /* stacks + 1 on which its undecided events wait; 0 for none */
 };
 
@@ -42,12 +48,18 @@ struct slot {
 struct shadow {
     u64 stack; /* whose they are */
     u64 depth;
+    u64 aside, cut; /* events that wait in the stash; of them, those before a packet that was passed over */
     u64 entered; /* how userspace entered the kernel when these frames were seen, see entry_from_user() */
     u64 hook_sp, hook_skb, hook_birth, hook_matched;
     struct slot slots[MAX_DEPTH];
 };
 
+#define FILTER_BY_PLACE (FILTER_NETNS || FILTER_IFINDEX)
+#define STASHES 1024 /* a power of two */
+
 struct stash {
+    u64 stack; /* whose it is */
+    u64 hole; /* two stacks in use have the same place, so what this one had put aside may be gone */
     u64 count;
     struct event events[STASH_SIZE];
 };
@@ -66,6 +78,8 @@ struct route {
 /* What a CPU keeps from one hit to the next, and what is too large for a BPF program's stack. */
 struct scratch {
     u64 last_skb, last_birth, last_generation; /* the packet that this CPU saw last, if it is one to be told of */
+    u64 rejected_skb, rejected_generation; /* or one that was passed over */
+    u64 last_late;
     u64 cls, first, second; /* for body(): the class of the function that was hit, and the arguments that matter */
     struct device devices[CACHED];
     struct route routes[CACHED];
@@ -78,9 +92,6 @@ struct scratch {
     u8 packet[PACKET_BYTES];
 #endif
     struct shadow blank_shadow;
-#if FILTERED
-    struct stash blank_stash;
-#endif
 };
 
 /* One hit. */
@@ -121,7 +132,7 @@ BPF_TABLE("lru_hash", u64, struct shadow, shadows, STACK_SLOTS);
 BPF_ARRAY(generations, u64, GENERATIONS);
 BPF_PERCPU_ARRAY(interrupt_shadow, struct shadow, 1);
 #if FILTERED
-BPF_TABLE("lru_hash", u64, struct stash, stashes, 512);
+BPF_ARRAY(stashes, struct stash, STASHES);
 #endif
 struct comm {
     char name[16];
@@ -441,14 +452,15 @@ INLINE int identify(struct run *r, int begin_life)
         return 0;
     if (r->s->last_skb == key && r->s->last_generation == *generation) {
         e->birth = r->s->last_birth;
-        e->flags |= FLAG_MATCHED;
+        e->flags |= r->s->last_late ? FLAG_MATCHED | FLAG_LATE : FLAG_MATCHED;
         return 1;
     }
     struct packet *known = packets.lookup(&key);
     if (known) {
         e->birth = known->birth;
-        if (known->matched) {
-            e->flags |= FLAG_MATCHED;
+        if (known->matched == MATCHED) {
+            e->flags |= known->late ? FLAG_MATCHED | FLAG_LATE : FLAG_MATCHED;
+            r->s->last_late = known->late;
             r->s->last_skb = key;
             r->s->last_birth = known->birth;
             r->s->last_generation = *generation;
@@ -457,7 +469,7 @@ INLINE int identify(struct run *r, int begin_life)
     }
     if (!begin_life)
         return 0;
-    struct packet fresh = {.birth = e->time, .matched = !FILTERED};
+    struct packet fresh = {.birth = e->time, .matched = FILTERED ? 0 : MATCHED};
     if (packets.update(&key, &fresh)) {
         r->c->no_packet++;
         e->flags |= FLAG_TRACK_FULL;
@@ -546,6 +558,28 @@ INLINE void output(struct pt_regs *ctx, struct run *r, struct event *e)
 }
 
 #if FILTERED
+/* What a packet looks like to this filter, and what may change on its way: device, mark, addresses, ports. */
+INLINE u64 looks_of(u64 skb)
+{
+#if DIRECT_TYPE
+    u8 *view = VIEW(skb);
+#define OF_SKB(type, offset) AT(type, view, offset)
+#else
+#define OF_SKB(type, offset) LOOK(type, skb, offset)
+#endif
+    u64 header = OF_SKB(u64, SK_BUFF_head) + OF_SKB(u16, SK_BUFF_network_header);
+    u64 looks = 0;
+#if FILTER_BY_PLACE
+    looks = OF_SKB(u64, SK_BUFF_dev);
+#endif
+#if FILTER_MARK_MASK
+    looks = looks * 31 + OF_SKB(u32, SK_BUFF_mark);
+#endif
+    looks = looks * 31 + (LOOK(u64, header, 8) & ~0xffULL); /* without the TTL */
+    looks = looks * 31 + LOOK(u32, header, 16);
+    return looks * 31 + LOOK(u32, header, 20);
+}
+
 INLINE int wanted(struct run *r)
 {
     struct event *e = r->e;
@@ -580,16 +614,24 @@ INLINE int wanted(struct run *r)
     return 1;
 }
 
+INLINE struct stash *stash_of(u64 stack)
+{
+    u32 at = (u32)((stack * 0x9E3779B97F4A7C15ULL) >> 40) & (STASHES - 1);
+    struct stash *stash = stashes.lookup(&at);
+    if (stash && stash->stack != stack) {
+        stash->hole = stash->stack != 0;
+        stash->stack = stack;
+        stash->count = 0;
+    }
+    return stash;
+}
+
 INLINE void put_aside(struct run *r)
 {
     u64 key = r->e->stack;
-    struct stash *stash = stashes.lookup(&key);
-    if (!stash) {
-        stashes.update(&key, &r->s->blank_stash);
-        stash = stashes.lookup(&key);
-        if (!stash)
-            return;
-    }
+    struct stash *stash = stash_of(key);
+    if (!stash)
+        return;
     u64 skb = r->e->skb;
     struct packet *packet = skb ? packets.lookup(&skb) : 0;
     if (packet) {
@@ -601,24 +643,35 @@ INLINE void put_aside(struct run *r)
     u64 at = stash->count & (STASH_SIZE - 1);
     __builtin_memcpy(&stash->events[at], r->e, sizeof(struct event));
     stash->count++;
+    struct shadow *shadow = shadow_of(key);
+    if (shadow)
+        shadow->aside = stash->count;
 }
 
 /* The packet matched: what led to it on this stack goes up first, in order. */
 INLINE void bring_out(struct pt_regs *ctx, struct run *r, u64 key)
 {
-    struct stash *stash = stashes.lookup(&key);
+    struct stash *stash = stash_of(key);
     if (!stash || !stash->count)
         return;
     u64 count = stash->count;
     u64 first = count > STASH_SIZE ? count - STASH_SIZE : 0;
-    if (first) /* the oldest were overwritten */
+    if (first || stash->hole) /* the oldest were overwritten, or another stack had their place */
         stash->events[first & (STASH_SIZE - 1)].flags |= FLAG_HOLE;
+    struct shadow *shadow = shadow_of(key);
+    u64 cut = shadow ? shadow->cut : 0;
     for (int i = 0; i < STASH_SIZE; i++) {
         if (first + i >= count)
             break;
-        output(ctx, r, &stash->events[(first + i) & (STASH_SIZE - 1)]);
+        struct event *e = &stash->events[(first + i) & (STASH_SIZE - 1)];
+        if (first + i < cut)
+            e->flags |= FLAG_CUT;
+        output(ctx, r, e);
     }
     stash->count = 0;
+    stash->hole = 0;
+    if (shadow)
+        shadow->aside = shadow->cut = 0;
 }
 #endif
 
@@ -627,11 +680,30 @@ INLINE void send(struct pt_regs *ctx, struct run *r)
 {
     struct event *e = r->e;
 #if FILTERED
-    if (e->skb && !(e->flags & FLAG_MATCHED) && wanted(r)) {
+    if (e->skb && !(e->flags & FLAG_MATCHED) && (e->flags & FLAG_HEADER || e->arp_op)) {
         u64 key = e->skb;
         struct packet *packet = packets.lookup(&key);
+        int match = wanted(r);
+        /* Before __ip_local_out has filled in the length, and the device is known, it is too early to say no. */
+        if (!match && packet && (e->ifindex || !FILTER_BY_PLACE) && (e->tot_len || e->arp_op)) {
+            u64 *generation = generation_of(key);
+            packet->matched = REJECTED;
+            packet->looks = looks_of(key);
+            if (generation) {
+                r->s->rejected_skb = key;
+                r->s->rejected_generation = *generation;
+            }
+        }
+        if (!match) {
+            put_aside(r);
+            return;
+        }
         if (packet) { /* it may have come by other stacks: a sender's, another CPU's */
-            packet->matched = 1;
+            if (packet->matched == REJECTED) {
+                packet->late = 1;
+                e->flags |= FLAG_LATE;
+            }
+            packet->matched = MATCHED;
             if (packet->first_stash)
                 bring_out(ctx, r, packet->first_stash - 1);
             if (packet->last_stash)
@@ -735,7 +807,7 @@ INLINE int on_pair(struct run *r)
     e->flags &= ~(FLAG_BORN | FLAG_MATCHED);
     identify(r, 1);
     if (matched && !(e->flags & FLAG_MATCHED)) {
-        struct packet heir = {.birth = e->birth, .matched = 1};
+        struct packet heir = {.birth = e->birth, .matched = MATCHED};
         if (e->birth)
             packets.update(&first, &heir);
         e->flags |= FLAG_MATCHED;
@@ -814,12 +886,56 @@ int body(struct pt_regs *ctx)
     return 0;
 }
 
+#if FILTERED
+/* A packet that was rejected costs a look at its mark, and no more. */
+INLINE int passed_over(struct pt_regs *ctx, struct scratch *s, u64 cls, u64 skb, int gate)
+{
+    u32 cpu = bpf_get_smp_processor_id();
+    struct counters *c = counts.lookup(&cpu);
+    u64 *generation = generation_of(skb);
+    u64 key = skb;
+    if (!skb || !c || !generation)
+        return 0;
+    if (s->rejected_skb != skb || s->rejected_generation != *generation) {
+        struct packet *packet = packets.lookup(&key);
+        if (!packet || packet->matched != REJECTED)
+            return 0;
+        s->rejected_skb = skb;
+        s->rejected_generation = *generation;
+    }
+    if (gate) {
+        struct packet *packet = packets.lookup(&key);
+        if (!packet || packet->looks != looks_of(skb))
+            return 0;
+    }
+    c->hits++;
+    if (cls == CLASS_END) {
+        packets.delete(&key);
+        __sync_fetch_and_add(generation, 1);
+    }
+    /* What waits on this stack may belong to this packet. */
+    struct shadow *shadow = shadow_of(stack_of(ctx->sp, cpu));
+    if (shadow)
+        shadow->cut = shadow->aside;
+    return 1;
+}
+#endif
+
 INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
 {
     u32 zero = 0;
     struct scratch *s = scratches.lookup(&zero);
     if (!s)
         return 0;
+#if FILTERED
+    int gate = cls >= CLASS_GATE;
+    cls -= gate ? CLASS_GATE : 0;
+    if (cls != CLASS_FRAME && cls != CLASS_ROOT && cls != CLASS_COPY && cls != CLASS_MERGE &&
+        passed_over(ctx, s, cls, first, gate))
+        return 0;
+#else
+    cls -= cls >= CLASS_GATE ? CLASS_GATE : 0;
+#endif
     s->cls = cls;
     s->first = first;
     s->second = second;

@@ -71,6 +71,7 @@ struct scratch {
 
 #define CLASS_LIGHT_IP 100 /* as CLASS_IP and CLASS_LINK, but nothing of the packet is looked at */
 #define CLASS_LIGHT_LINK 101
+#define CLASS_GATE 0 /* as in kpath.bpf.c; here each packet is looked at alike */
 
 /* One hit. */
 struct run {

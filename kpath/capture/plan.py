@@ -356,4 +356,9 @@ PLAN: tuple[Planned, ...] = (
     *ROOTS, *LINK_IN, *IP_IN, *L4_IN, *FORWARD, *XFRM, *LOCAL_OUT, *IP_OUT, *LINK_OUT, *HOOKS, *LIFE,
 )  # fmt: skip
 
+GATES = frozenset({
+    "ip_rcv_core", "ip_forward", "ip_local_deliver", "ip_output", "ip_mc_output", "dev_hard_start_xmit",
+})  # fmt: skip
+"""Functions at which a packet that a filter has rejected is looked at again: it may have been translated, or marked."""
+
 PLAN_BY_NAME: dict[str, Planned] = {p.name: p for p in PLAN}

@@ -20,11 +20,13 @@ from kpath.capture.errors import CaptureSetupError
 
 PAGE = 4096
 
-ENTRY_PROGRAMS = (
-    "frame", "root", "origin_0", "origin_1", "origin_2", "ip_0", "ip_1", "ip_2", "ip_3",
-    "link_0", "link_1", "link_2", "link_3", "neighbour_1", "copy", "merge", "release_0", "release_1", "end", "hook",
-)  # fmt: skip
-"""Programs for the entry of a function; the text after the last underscore is the position of the sk_buff."""
+def entry_programs() -> frozenset[str]:
+    """Names of the programs for the entry of a function; after the last underscore stands the packet's position."""
+    return frozenset(re.findall(r"^int (\w+)\(struct pt_regs", (source_dir() / "entries.h").read_text(), re.MULTILINE))
+
+
+GATE_PROGRAMS = ("ip_gate_0", "ip_gate_1", "ip_gate_2", "link_gate_0")
+"""Programs that look at a rejected packet again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,11 @@ class Flag(IntFlag):
     """Kept back in the kernel until its packet matched the filter, then sent up."""
     HOLE = 256
     """What was kept back before it on the same stack is gone: the room for it was full."""
+    CUT = 512
+    """Kept back, too, while a packet that the filter rejects was handled on the same stack: whose helper this was is
+    not known."""
+    LATE = 1024
+    """The packet matched only after it had been rejected (translated meanwhile, say): its past is not known."""
 
 
 @dataclass(frozen=True, slots=True)

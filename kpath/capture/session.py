@@ -20,7 +20,7 @@ from kpath.capture.counters import NO_COUNTS, Counters
 from kpath.capture.direct import direct_type
 from kpath.capture.errors import CaptureSetupError
 from kpath.capture.offsets import defines
-from kpath.capture.plan import PLAN, Planned
+from kpath.capture.plan import GATES, PLAN, Planned
 from kpath.capture.resolve import Probe, resolve
 from kpath.capture.ring import Events, MappedReader, PerfReader, RingReader
 from kpath.capture.schema import EVENT
@@ -188,11 +188,17 @@ class Session:
     def _chosen(self, probes: list[Probe]) -> list[Probe]:
         """The probes with the programs of this mode."""
         if self.options.mode != "paths":
-            return probes
+            return [replace(p, program=self._gated(p)) for p in probes]
         # Without a packet in a known place a function tells nothing here.
         probes = [replace(p, program="" if p.program == "frame" else p.program) for p in probes]
         probed = {p.name for p in (*self.probes, *probes) if p.program}
         return [replace(p, program=paths.lighten(p.program, p.name, probed)) for p in probes]
+
+    def _gated(self, probe: Probe) -> str:
+        kind, _, position = probe.program.rpartition("_")
+        gated = f"{kind}_gate_{position}"
+        at_a_gate = self.options.selection.active and probe.name in GATES and gated in program.GATE_PROGRAMS
+        return gated if at_a_gate else probe.program
 
     def _choose_buffer(self) -> None:
         if self.options.buffer == "ring" and not self.symbols.addresses("bpf_ringbuf_reserve"):

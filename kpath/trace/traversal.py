@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kpath.capture.schema import Class
+from kpath.capture.schema import Class, Flag
 from kpath.trace.frames import Drop, Event, Frame
 from kpath.trace.lives import SOCKET_QUEUES, Journey, Life
 
@@ -275,6 +275,8 @@ def _pure(frame: Frame) -> bool:
 
 def _include_helpers(around: Frame, own: set[int], included: dict[int, Frame]) -> None:
     """What a frame around the packet called for it: the calls since the packet before, up to this packet's frames."""
+    if around.event.flags & Flag.CUT or any(child.event.flags & Flag.CUT for child in around.children):
+        return  # packets that the filter rejects were handled in between, unseen
     waiting: list[Frame] = []
     mine_before = False
     for child in around.children:
@@ -380,6 +382,8 @@ def _judge_completeness(traversal: Traversal) -> None:
     first = traversal.frames[0]
     if any(f.orphan for f in traversal.frames):
         traversal.partial.append("a frame's caller was not seen (event lost, or a probe missed it)")
+    if any(f.event.flags & Flag.LATE for f in traversal.frames):
+        traversal.partial.append("it matched the filter only when it had changed; what was before is not known")
     begun = first.parent is not None or first.cls in (Class.ROOT, Class.ORIGIN, Class.COPY) or first.name in ENTRANCES
     if not begun and traversal.roots[0].frame.cls is not Class.ROOT:
         # Nothing is known of what was below on this stack: the packet may have come from anywhere.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kpath.capture.plan import PLAN, PLAN_BY_NAME
-from kpath.capture.program import ENTRY_PROGRAMS
+from kpath.capture.program import entry_programs
 from kpath.capture.resolve import Probe, program_for, resolve
 from kpath.capture.schema import Class
 from kpath.kernel.btf import Param, Prototype
@@ -47,7 +47,7 @@ def test_what_is_not_attached_says_why(probes: dict[str, Probe]) -> None:
         if not probe.program:
             assert probe.reason and not probe.address, probe
         else:
-            assert probe.program in ENTRY_PROGRAMS and probe.address and probe.symbol, probe
+            assert probe.program in entry_programs() and probe.address and probe.symbol, probe
 
 
 def test_a_drop_is_seen_by_some_function(probes: dict[str, Probe]) -> None:

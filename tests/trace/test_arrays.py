@@ -288,5 +288,5 @@ def test_whether_a_packet_matched_is_in_the_key() -> None:
 
 def test_flags_of_the_schema_are_known_to_the_twin() -> None:
     """A new flag may be a new rule of the slow assembler: then the fast one must learn it, too."""
-    known = {"HEADER", "MATCHED", "SAME_SLOT", "BORN", "END", "CLONED", "TRACK_FULL", "STASHED", "HOLE"}
+    known = {"HEADER", "MATCHED", "SAME_SLOT", "BORN", "END", "CLONED", "TRACK_FULL", "STASHED", "HOLE", "CUT", "LATE"}
     assert {flag.name for flag in Flag} == known

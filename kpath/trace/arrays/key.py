@@ -18,6 +18,7 @@ DROP, VERDICT = int(Kind.DROP), int(Kind.VERDICT)
 IP, HOOK, ORIGIN = int(Class.IP), int(Class.HOOK), int(Class.ORIGIN)
 FRAME, ROOT, END, RELEASE = int(Class.FRAME), int(Class.ROOT), int(Class.END), int(Class.RELEASE)
 HEADER, MATCHED = int(Flag.HEADER), int(Flag.MATCHED)
+CUT, LATE = int(Flag.CUT), int(Flag.LATE)
 # Of big-endian fields, as this machine reads them.
 _DF, _FRAGMENT = 0x0040, 0xFF3F
 _REROUTED = 1 << 4
@@ -36,6 +37,7 @@ def facts(e: Any, bits: Any, ttl: Any) -> Any:
     one |= np.uint64(e.arp_op) << np.uint64(32)
     kept = bits & (TAIL | ORPHAN | COMPARED | READDRESSED | SAME_ID)
     one |= np.uint64(kept) << np.uint64(40)
+    one |= np.uint64(e.flags & (CUT | LATE)) << np.uint64(48)
     two = np.uint64(0)
     if header:
         two |= np.uint64(1)
