@@ -50,6 +50,7 @@ def same_address(n: Routed) -> Iterator[None]:
         yield
     finally:
         n.far.ip("link set vb address 02:00:00:02:00:01")
+        n.know_neighbours()  # forgotten with the address (net/core/neighbour.c:neigh_changeaddr)
 
 
 @scenario("tc-ingress-drop", routed, needs=(*CLS, GACT), exercises={"linux-6": ("__netif_receive_skb_core",)})
