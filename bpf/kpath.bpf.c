@@ -61,6 +61,7 @@ struct stash {
     u64 stack; /* whose it is */
     u64 hole; /* two stacks in use have the same place, so what this one had put aside may be gone */
     u64 count;
+    u64 first, cut; /* for bring_out() */
     struct event events[STASH_SIZE];
 };
 
@@ -81,6 +82,7 @@ struct scratch {
     u64 rejected_skb, rejected_generation; /* or one that was passed over */
     u64 last_late;
     u64 cls, first, second; /* for body(): the class of the function that was hit, and the arguments that matter */
+    u64 header, linear; /* for decide() */
     struct device devices[CACHED];
     struct route routes[CACHED];
 #if !DIRECT_TYPE
@@ -121,7 +123,7 @@ struct counters {
 };
 
 BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
-BPF_PROG_ARRAY(bodies, 1); /* body(), which all programs at the entry of a function go on to */
+BPF_PROG_ARRAY(bodies, 2); /* body(), which all programs at the entry of a function go on to, and decide() */
 /* By CPU and mapped into userspace, not per-CPU: a system call that reads a map makes its CPU skip all probes meanwhile. */
 BPF_F_TABLE("array", u32, struct counters, counts, CPUS, BPF_F_MMAPABLE);
 /* LRU, because a life whose end a probe missed would otherwise keep its place for ever. */
@@ -215,6 +217,9 @@ INLINE void find_parent(struct run *r, int root)
         }
         depth--;
     }
+    /* By way of memory, or the verifier goes through all that follows once for each depth. */
+    *(volatile u64 *)&shadow->depth = depth;
+    depth = *(volatile u64 *)&shadow->depth;
     if (depth >= MAX_DEPTH) {
         r->c->too_deep++;
         return;
@@ -654,17 +659,18 @@ INLINE void bring_out(struct pt_regs *ctx, struct run *r, u64 key)
     struct stash *stash = stash_of(key);
     if (!stash || !stash->count)
         return;
-    u64 count = stash->count;
-    u64 first = count > STASH_SIZE ? count - STASH_SIZE : 0;
-    if (first || stash->hole) /* the oldest were overwritten, or another stack had their place */
-        stash->events[first & (STASH_SIZE - 1)].flags |= FLAG_HOLE;
     struct shadow *shadow = shadow_of(key);
-    u64 cut = shadow ? shadow->cut : 0;
+    stash->first = stash->count > STASH_SIZE ? stash->count - STASH_SIZE : 0;
+    stash->cut = shadow ? shadow->cut : 0;
+    if (stash->first || stash->hole) /* the oldest were overwritten, or another stack had their place */
+        stash->events[stash->first & (STASH_SIZE - 1)].flags |= FLAG_HOLE;
     for (int i = 0; i < STASH_SIZE; i++) {
-        if (first + i >= count)
+        /* Read from memory each time: of what is in registers the verifier learns at each turn, and never gets done. */
+        u64 at = *(volatile u64 *)&stash->first + i;
+        if (at >= *(volatile u64 *)&stash->count)
             break;
-        struct event *e = &stash->events[(first + i) & (STASH_SIZE - 1)];
-        if (first + i < cut)
+        struct event *e = &stash->events[at & (STASH_SIZE - 1)];
+        if (at < *(volatile u64 *)&stash->cut)
             e->flags |= FLAG_CUT;
         output(ctx, r, e);
     }
@@ -880,11 +886,42 @@ int body(struct pt_regs *ctx)
         tell = on_packet(r);
     if (!tell)
         return 0;
+#if FILTERED
+    r->s->header = r->header;
+    r->s->linear = r->linear;
+    bodies.call(ctx, 1);
+#else
     send(ctx, r);
     if (cls == CLASS_HOOK)
         expect_verdict(r->e);
+#endif
     return 0;
 }
+
+#if FILTERED
+/* The second half of body() where there is a filter: in one piece the verifier finds both too much. */
+int decide(struct pt_regs *ctx)
+{
+    struct run run = {}, *r = &run;
+    if (!begin_run(r))
+        return 0;
+    u32 at = RINGS * SLOTS + r->cpu;
+    r->e = places.lookup(&at);
+    if (!r->e)
+        return 0;
+    r->drafted = 1;
+    r->cls = r->s->cls;
+    r->header = r->s->header;
+    r->linear = r->s->linear;
+#if DIRECT_TYPE
+    r->skb = VIEW(r->e->skb);
+#endif
+    send(ctx, r);
+    if (r->cls == CLASS_HOOK)
+        expect_verdict(r->e);
+    return 0;
+}
+#endif
 
 #if FILTERED
 /* A packet that was rejected costs a look at its mark, and no more. */

@@ -569,7 +569,8 @@ INLINE void tell(struct run *r, struct path *path)
     struct taken *read = taken.lookup(&r->cpu);
     u32 at = r->cpu * SLOTS + (r->c->told & (SLOTS - 1));
     struct record *place = places.lookup(&at);
-    if (!place || !read || !r->hops || r->c->told - read->count >= SLOTS) {
+    /* Of known paths only as many as leave room for new ones. */
+    if (!place || !read || !r->hops || r->c->told - read->count >= (path->told ? SLOTS / 2 : SLOTS)) {
         r->c->untold++;
         return;
     }

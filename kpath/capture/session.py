@@ -251,6 +251,9 @@ class Session:
                 # Where all of them go on; loaded as they are, for a kernel may refuse to mix kinds in one table.
                 self._programs["body"] = program.load_function(self._bpf, "body", kind, how, self._cast)
                 self._bpf["bodies"][ctypes.c_int(0)] = ctypes.c_int(self._programs["body"].fd)
+                if self.options.selection.active and self.options.mode == "events":
+                    self._programs["decide"] = program.load_function(self._bpf, "decide", kind, how, self._cast)
+                    self._bpf["bodies"][ctypes.c_int(1)] = ctypes.c_int(self._programs["decide"].fd)
                 self._body = True
             self._programs[key] = program.load_function(self._bpf, name, kind, how, self._cast)
         return int(self._programs[key].fd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import click
@@ -16,6 +16,8 @@ from rich.text import Text
 
 from kpath.capture.counting import Look, PathSource, Told
 from kpath.capture.ending import Ending
+from kpath.capture.governor import Governor
+from kpath.capture.runtime import RunTime
 from kpath.capture.tables import Facts, Header
 from kpath.cli.progress import waiting
 from kpath.dashboard import signature
@@ -108,8 +110,14 @@ def watch_paths(
     as_json: bool,
     duration: float | None,
     ready: str | None,
+    budget: float | None = None,
+    programs: Callable[[], Iterable[int]] = tuple,
 ) -> None:
-    """Until Ctrl-C or for ``duration`` seconds; the last table, or one JSON object a path, at the end."""
+    """Until Ctrl-C or for ``duration`` seconds; the last table, or one JSON object a path, at the end.
+
+    ``budget`` is the share of the machine's CPU time that this may take (0 to 1), by ``programs``, the descriptors of
+    the BPF programs, and this process.
+    """
     known = tuple(documents) or BUILT_IN
     with Ending(duration) as ending:
         with waiting() as say:
@@ -120,6 +128,7 @@ def watch_paths(
             from pathlib import Path
 
             Path(ready).touch()
+        governor = Governor(budget, RunTime(programs), source.sample) if budget else None
         ending.begin()
         console = Console(highlight=False)
         shown = console.is_terminal and not as_json
@@ -127,10 +136,10 @@ def watch_paths(
         if live:
             live.start()
         try:
-            while _wait(ending):
+            while _wait(ending, governor):
                 counted.take(source.look())
                 if live:
-                    live.update(_screen(counted, known if verdict else ()), refresh=True)
+                    live.update(_screen(counted, known if verdict else (), governor), refresh=True)
         finally:
             if live:
                 live.stop()
@@ -139,21 +148,34 @@ def watch_paths(
         for row in sorted(counted.rows(), key=lambda row: -row.count):
             sys.stdout.write(json.dumps(json_of(row)) + "\n")
     else:
-        console.print(_screen(counted, known if verdict else ()))
+        console.print(_screen(counted, known if verdict else (), governor))
         _explain(console, counted)
-    _farewell(counted)
+    _farewell(counted, governor)
 
 
-def _wait(ending: Ending) -> bool:
+def _wait(ending: Ending, governor: Governor | None) -> bool:
     """Wait a period; False when it is time to end."""
     until = time.monotonic() + PERIOD
     while not ending() and time.monotonic() < until:
         time.sleep(0.05)
+        if governor and (why := governor.tick()):
+            click.echo(f"kpath: {why}", err=True)
+            ending.end(why)
     return not ending()
 
 
-def _screen(counted: Counted, documents: Sequence[str]) -> Table:
-    return table(counted.rows(), documents)
+def _screen(counted: Counted, documents: Sequence[str], governor: Governor | None) -> Table:
+    shown = table(counted.rows(), documents)
+    shown.caption = _followed(governor)
+    return shown
+
+
+def _followed(governor: Governor | None) -> str:
+    """What share of the packets is counted, and what that costs, in words; "" without a budget."""
+    if governor is None or governor.share is None:
+        return ""
+    which = "every packet" if governor.one_in == 1 else f"one packet in {governor.one_in}"
+    return f"{which} followed; this takes {governor.share:.1%} of the machine"
 
 
 def _explain(console: Console, counted: Counted) -> None:
@@ -168,7 +190,7 @@ def _explain(console: Console, counted: Counted) -> None:
                     console.print(line)
 
 
-def _farewell(counted: Counted) -> None:
+def _farewell(counted: Counted, governor: Governor | None) -> None:
     if counted.last is None:
         return
     a = counted.last.account
@@ -180,4 +202,5 @@ def _farewell(counted: Counted) -> None:
     words += [f"{missed:,} probe hits missed: packets of those moments may stand under a path that lacks a hop"]
     if not missed:
         words[-1] = "no probe hit missed"
+    words += [_followed(governor)] if _followed(governor) else []
     click.echo("kpath: " + "; ".join(words), err=True)

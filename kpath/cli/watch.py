@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 @click.option("--mode", type=click.Choice(["events", "paths"]), default="events",
               help="events: every packet's tree. paths: the kernel counts each path and how long its packets took, "
               "whatever the load, and one packet of each path is judged.")
+@click.option("--max-overhead", type=click.FloatRange(0.01, 100), metavar="PERCENT",
+              help="With --mode paths: follow fewer packets when kpath takes more of the machine's CPU time than this, "
+              "and end when that does not help.")
 @click.option("--ready-file", metavar="PATH", help="Create this file when the probes are attached.")
 @capture_options
 def watch(
@@ -47,6 +50,7 @@ def watch(
     verdict: bool,
     prometheus: str | None,
     mode: str,
+    max_overhead: float | None,
     ready_file: str | None,
 ) -> None:
     """Show the path of each IPv4 packet on IFACE (default: any) through the kernel, until q or Ctrl-C.
@@ -60,11 +64,13 @@ def watch(
       sudo kpath watch any --plain -f 'icmp and host 192.0.2.1' -c 2
       sudo kpath watch eth0 --json | jq -r '.traversals[].end.how'
       sudo kpath watch eth0 --prometheus :9100
-      sudo kpath watch eth0 --mode paths
+      sudo kpath watch eth0 --mode paths --max-overhead 2
     """
     if mode == "paths":
-        _count(request, documents, verdict, as_json, ready_file, tui or count or arp or prometheus)
+        _count(request, documents, verdict, as_json, ready_file, max_overhead, tui or count or arp or prometheus)
         return
+    if max_overhead:
+        raise click.UsageError("--max-overhead goes with --mode paths: trees need every event of a packet.")
     wants_view = _wants_view(tui, as_json, count)
     for name in documents:  # before the seconds that attaching takes
         _load(name)
@@ -82,8 +88,9 @@ def watch(
 
 
 def _count(
-    request: Request, documents: tuple[str, ...], verdict: bool, as_json: bool, ready_file: str | None, other: object
-) -> None:
+    request: Request, documents: tuple[str, ...], verdict: bool, as_json: bool, ready_file: str | None,
+    max_overhead: float | None, other: object,
+) -> None:  # fmt: skip
     if other:
         raise click.UsageError("--mode paths goes with neither --tui, --count, --arp nor --prometheus.")
     for name in documents:
@@ -95,6 +102,7 @@ def _count(
         watch_paths(
             PathSource(source.session), source.header(), documents,
             verdict=verdict, as_json=as_json, duration=request.duration, ready=ready_file,
+            budget=max_overhead / 100 if max_overhead else None, programs=source.programs,
         )  # fmt: skip
 
 

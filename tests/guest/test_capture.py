@@ -182,7 +182,7 @@ def has_multi() -> bool:
     return " register_fprobe_ips\n" in Path("/proc/kallsyms").read_text()
 
 
-@pytest.mark.parametrize("buffer", ["ring", "perf"])
+@pytest.mark.parametrize("buffer", ["mapped", "ring", "perf"])
 def test_what_does_not_fit_is_counted(routed: Routed, buffer: str) -> None:
     with few("auto", buffer, ring=64 << 10) as session:
         session.poll()
