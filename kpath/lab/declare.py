@@ -54,7 +54,8 @@ class Scenario:
     """Something that packets do.
 
     ``exercises``: by document, the functions and flows of it that this traffic must go through. ``busy``: so much at
-    once that no two runs are alike; such a scenario is not recorded.
+    once that no two runs are alike; such a scenario is not recorded. ``fresh``: others leave behind in the namespaces
+    what no command takes away and would be in the way, so they are made anew before.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Scenario:
     needs: tuple[Need, ...] = ()
     exercises: Mapping[str, Sequence[str]] = field(default_factory=dict)
     busy: bool = False
+    fresh: bool = False
 
     @property
     def title(self) -> str:
@@ -95,6 +97,7 @@ def scenario(
     needs: tuple[Need, ...] = (),
     exercises: Mapping[str, Sequence[str]] | None = None,
     busy: bool = False,
+    fresh: bool = False,
 ) -> Callable[[Callable[[N], Steps]], Scenario]:
     """Declares a scenario; its theme is the module that it stands in, its title its docstring's first line."""
 
@@ -102,7 +105,7 @@ def scenario(
         if name in SCENARIOS:
             raise ValueError(f"there are two scenarios {name!r}")
         theme = steps.__module__.rpartition(".")[2]
-        made = SCENARIOS[name] = Scenario(name, theme, topology, steps, needs, exercises or {}, busy)
+        made = SCENARIOS[name] = Scenario(name, theme, topology, steps, needs, exercises or {}, busy, fresh)
         return made
 
     return register
@@ -135,6 +138,8 @@ class Lab:
 def play(which: Scenario, lab: Lab, begin: Callable[[], object], end: Callable[[], object]) -> None:
     """Prepare, ``begin()``, the traffic, ``end()``, tidy up. After a failure the lab begins anew."""
     steps: Steps | None = None
+    if which.fresh:
+        lab.close()
     try:
         steps = which.steps(lab.network(which.topology))
         next(steps)
