@@ -46,15 +46,18 @@ class Target:
     program: str
     returns: bool = False
 
-    def where(self, text: int) -> str:
-        """As tracefs wants it; ``text`` is the address of the kernel's first symbol, 0 if unknown.
+    def where(self, text: int, number: int) -> list[str]:
+        """As tracefs wants it, in the order in which to try; ``text`` is the address of the kernel's first symbol, 0 if
+        unknown, ``number`` this probe's within its event.
 
-        The first symbol and an offset, as perf does it: some kernels take 50 times as long to find another name. (The
-        bare address would do, but two of those pass for one in the same event.)
+        The bare address first, for kernels before 6.2 walk through all symbols for any name, even the first. Two bare
+        addresses pass for one in the same event, unless their arguments differ: so each gets a number of its own, which
+        is never fetched, as the BPF program wants no event. A module's function is named, to come back with the module.
         """
         if self.module:
-            return f"{self.module}:{self.symbol}"
-        return f"_text+{self.address - text}" if 0 < text < self.address else self.symbol
+            return [f"{self.module}:{self.symbol}"]
+        name = f"_text+{self.address - text}" if 0 < text < self.address else self.symbol
+        return [f"{self.address:#x} n=\\{number}", name] if self.address else [name]
 
     def __str__(self) -> str:
         return f"{self.symbol} return" if self.returns else self.symbol
@@ -166,7 +169,14 @@ class KprobeGroup:
 
     def _add(self, event: _Event, target: Target) -> None:
         kind = f"r{RETURN_INSTANCES}" if target.returns else "p"
-        _command(self._tracing, f"{kind}:{self.name}/{event.name} {target.where(self._text)}")
+        *others, last = target.where(self._text, len(event.targets))
+        for where in others:
+            # A kernel before 5.4 knows no numbers.
+            with contextlib.suppress(OSError):
+                _command(self._tracing, f"{kind}:{self.name}/{event.name} {where}")
+                event.targets.append(target)
+                return
+        _command(self._tracing, f"{kind}:{self.name}/{event.name} {last}")
         event.targets.append(target)
 
     def _add_or_say(self, event: _Event, target: Target, refused: dict[Target, str]) -> None:
