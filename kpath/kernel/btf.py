@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 
+from kpath.kernel.btf_functions import functions, is_type
 from kpath.kernel.errors import NoBtfError, UnknownTypeError
 from kpath.kernel.libbpf import libbpf, quiet
 
@@ -290,9 +292,26 @@ class Btf:
     def function(self, name: str) -> Prototype | None:
         """The function's prototype; None when BTF has none (inlined, mangled by the compiler, or absent)."""
         if name not in self._functions:
-            type_id = self.find_id(name, BtfKind.FUNC)
-            self._functions[name] = self._prototype(name, self.type(type_id).ref) if type_id else None
+            proto_id = self._prototype_id(name)
+            self._functions[name] = self._prototype(name, proto_id) if proto_id else None
         return self._functions[name]
+
+    def _prototype_id(self, name: str) -> int:
+        """The prototype's number, 0 if there is no such function."""
+        if self._swept is None:
+            type_id = self.find_id(name, BtfKind.FUNC)
+            return self.type(type_id).ref if type_id else 0
+        lib = libbpf()
+        count = int(lib.btf__type_cnt(self._handle))
+        for address in self._swept.get(name.encode(), ()):
+            if is_type(address, count, lambda number: lib.btf__type_by_id(self._handle, number) or 0):
+                return int(_Type.from_address(address).size_type)
+        return 0
+
+    @cached_property
+    def _swept(self) -> Mapping[bytes, list[int]] | None:
+        # A module's BTF is small, and its names may stand in its kernel's.
+        return None if self._base else functions(self._handle)
 
     def _prototype(self, name: str, proto_id: int) -> Prototype:
         raw = self.type(proto_id)

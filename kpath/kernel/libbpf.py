@@ -1,4 +1,4 @@
-"""libbpf by ctypes: only the BTF reader; what BCC loads itself stays BCC's business."""
+"""libbpf by ctypes: reading BTF, and what makes maps and loads programs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _PTR = ctypes.c_void_p
 _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "btf__parse_split": (_PTR, (ctypes.c_char_p, _PTR)),
     "btf__new": (_PTR, (ctypes.c_char_p, _U32)),
+    "btf__raw_data": (_PTR, (_PTR, _PTR)),
     "btf__type_cnt": (_U32, (_PTR,)),
     "btf__free": (None, (_PTR,)),
     "btf__find_by_name_kind": (ctypes.c_int32, (_PTR, ctypes.c_char_p, _U32)),
@@ -22,6 +23,10 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "btf__name_by_offset": (ctypes.c_char_p, (_PTR, _U32)),
     "btf__resolve_size": (ctypes.c_int64, (_PTR, _U32)),
     "bpf_prog_load": (ctypes.c_int, (_U32, ctypes.c_char_p, ctypes.c_char_p, _PTR, ctypes.c_size_t, _PTR)),
+    "bpf_map_create": (ctypes.c_int, (_U32, ctypes.c_char_p, _U32, _U32, _U32, _PTR)),
+    "bpf_map_update_elem": (ctypes.c_int, (ctypes.c_int, _PTR, _PTR, ctypes.c_uint64)),
+    "bpf_map_lookup_elem": (ctypes.c_int, (ctypes.c_int, _PTR, _PTR)),
+    "bpf_map_get_next_key": (ctypes.c_int, (ctypes.c_int, _PTR, _PTR)),
     "libbpf_set_print": (_PTR, (_PTR,)),
 }
 

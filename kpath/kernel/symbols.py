@@ -28,6 +28,10 @@ _PADDING = (b"__pfx_", b"__cfi_")
 MAX_EXTENT = 1 << 20
 """Bytes: an address farther than this above the nearest symbol lies in none; no function is so long."""
 
+_LETTERS = 6
+"""So many of a name's first and of its last letters make the number under which it is found, besides its length."""
+_FACTOR = np.uint32(0x9E3779B1)
+
 _NIBBLE = np.zeros(256, np.uint64)
 for _i, _c in enumerate(b"0123456789abcdef"):
     _NIBBLE[_c] = _i
@@ -53,12 +57,12 @@ class Symbols:
         """``data`` is text in the format of kallsyms. Raises NoSymbolsError when its addresses are hidden."""
         if data and not data.endswith(b"\n"):
             data += b"\n"
-        lines = data.split(b"\n")[:-1]
-        width = lines[0].find(b" ") if lines else 0
+        width = data.find(b" ")
         if width <= 0:
             raise NoSymbolsError(f"No symbols in {KALLSYMS}: run as root.")
         raw = np.frombuffer(data, np.uint8)
-        starts = np.concatenate(([0], np.flatnonzero(raw == ord("\n"))[:-1] + 1))
+        stops = np.flatnonzero(raw == ord("\n"))
+        starts = np.concatenate(([0], stops[:-1] + 1))
         addresses = np.zeros(len(starts), np.uint64)
         for column in range(width):
             addresses = (addresses << np.uint64(4)) | _NIBBLE[raw[starts + column]]
@@ -66,8 +70,11 @@ class Symbols:
             raise NoSymbolsError(
                 f"{KALLSYMS} hides its addresses: run as root, with kernel.kptr_restrict at 0 or 1."
             )
+        self._data = data
+        self._raw = raw
         # What follows address and type: "name", or "name\t[module]".
-        self._rest = [line[width + 3 :] for line in lines]
+        self._begin = starts + width + 3
+        self._stop = stops
         self._type: npt.NDArray[np.uint8] = raw[starts + width + 1]
         self._address: npt.NDArray[np.uint64] = addresses
         self._order = np.argsort(addresses, kind="stable")
@@ -89,7 +96,7 @@ class Symbols:
         return cls("".join(line.rstrip("\n") + "\n" for line in lines).encode())
 
     def __len__(self) -> int:
-        return len(self._rest)
+        return len(self._begin)
 
     # -- names to addresses -------------------------------------------------------------------------------
 
@@ -108,37 +115,52 @@ class Symbols:
     @cached_property
     def modules(self) -> frozenset[str]:
         """Names of the loaded modules that have symbols, as kallsyms spells them (with ``_``)."""
-        owners = {rest.partition(b"\t[")[2].rstrip(b"]") for rest in self._rest if rest.endswith(b"]")}
+        owned = np.flatnonzero(self._raw[self._stop - 1] == ord("]"))
+        owners = {self._rest(i).partition(b"\t[")[2].rstrip(b"]") for i in owned.tolist()}
         # Generated code has owners too that are no modules.
         return frozenset(o.decode() for o in owners if o != b"bpf" and not o.startswith(b"__builtin__"))
 
     def matching(self, pattern: str) -> list[str]:
         """Names that match the regular expression from their first letter; slow, for occasional questions."""
         match = re.compile(pattern.encode()).match
-        return sorted({rest.partition(b"\t")[0].decode() for rest in self._rest if match(rest)})
+        names = (self._name(i) for i in range(len(self)))
+        return sorted({name.decode() for name in names if match(name)})
+
+    def _rest(self, i: int) -> bytes:
+        return self._data[self._begin[i] : self._stop[i]]
+
+    def _name(self, i: int) -> bytes:
+        return self._rest(i).partition(b"\t")[0]
 
     def _indices(self, name: bytes) -> list[int]:
-        found = self._index.get(name)
-        if found is None:
-            return []
-        return [found, *self._again.get(name, ())]
+        """Places of this name, in the order of the file."""
+        sorted_, order = self._index
+        hashed = np.uint16(_hash(name))
+        low, high = np.searchsorted(sorted_, hashed, "left"), np.searchsorted(sorted_, hashed, "right")
+        return [i for i in order[low:high].tolist() if self._name(i) == name]
 
     @cached_property
-    def _index(self) -> dict[bytes, int]:
-        # The later of two equal names wins in a dict; going backwards, that is the first in the file.
-        names = [rest.partition(b"\t")[0] if rest.endswith(b"]") else rest for rest in self._rest]
-        index = dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
-        self._again: dict[bytes, list[int]] = {}
-        if len(index) < len(names):
-            for i, name in enumerate(names):
-                if index[name] != i:
-                    self._again.setdefault(name, []).append(i)
-        return index
+    def _index(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.intp]]:
+        """A number for each name, sorted, and whose it is. To make all names takes much longer than to make a few."""
+        length = self._stop - self._begin
+        for i in np.flatnonzero(self._raw[self._stop - 1] == ord("]")).tolist():
+            length[i] = len(self._name(i))
+        last = self._begin + length - 1
+        hashed = length.astype(np.uint32)
+        for nth in range(_LETTERS):
+            for at in (self._begin + nth, last - nth):
+                letter = np.where(nth < length, self._raw[at % len(self._raw)], 0)
+                hashed = hashed * _FACTOR + letter
+        short = (hashed >> np.uint32(16)).astype(np.uint16)
+        order = np.argsort(short, kind="stable")  # of 16 bits numpy's sort is a radix sort
+        return short[order], order
 
     @cached_property
     def _suffixed(self) -> dict[str, set[str]]:
+        dots = np.flatnonzero(self._raw == ord("."))
         found: dict[str, set[str]] = {}
-        for name in self._index:
+        for i in np.unique(np.searchsorted(self._stop, dots)).tolist():
+            name = self._name(i)
             cut = name.find(b".")
             if cut > 0 and not name.startswith(_PADDING):
                 found.setdefault(name[:cut].decode(), set()).add(name.decode())
@@ -181,7 +203,7 @@ class Symbols:
         return int(np.searchsorted(self._sorted, np.uint64(min(address, (1 << 64) - 1)), "right"))
 
     def _rank(self, i: int) -> tuple[int, bool, int]:
-        name = self._rest[i]
+        name = self._rest(i)
         if name.startswith(_PADDING):
             return 3, False, i
         kind = 0 if self._type[i] in b"TW" else 1 if self._type[i] in TEXT_TYPES else 2
@@ -189,7 +211,16 @@ class Symbols:
         return kind, name.startswith(b"__pi_"), i
 
     def _symbol(self, i: int, address: int | None = None) -> Symbol:
-        name, _, module = self._rest[i].partition(b"\t[")
+        name, _, module = self._rest(i).partition(b"\t[")
         start = int(self._address[i])
         owner = module.rstrip(b"]").decode() or None
         return Symbol(name.decode(), start, owner, 0 if address is None else address - start)
+
+
+def _hash(name: bytes) -> int:
+    """As `Symbols._index` makes it of all names."""
+    found = len(name)
+    for nth in range(_LETTERS):
+        for at in (nth, -1 - nth):
+            found = (found * int(_FACTOR) + (name[at] if nth < len(name) else 0)) & 0xFFFFFFFF
+    return found >> 16

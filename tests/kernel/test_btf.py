@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpath.kernel.btf import Btf, BtfKind, Param, Prototype, position, skb_position
+from kpath.kernel.btf_functions import functions, is_type
 from kpath.kernel.errors import KernelError, NoBtfError, UnknownTypeError
 from kpath.kernel.reduce import reduce_btf
 from tests.kernel.frozen_kernels import SERIES, kernel
@@ -154,3 +155,23 @@ def test_missing_files(tmp_path: Path) -> None:
 def test_junk_is_refused(data: bytes) -> None:
     with pytest.raises(KernelError):
         Btf.from_bytes(data)
+
+
+@each_kernel
+def test_functions_are_those_that_libbpf_finds(series: str) -> None:
+    btf = kernel(series).btf
+    names = set(functions(btf._handle) or {})
+    assert len(names) > 50
+    for name in (*sorted(names), b"sk_buff", b"ip_rcv_", b""):
+        type_id = btf.find_id(name.decode(), BtfKind.FUNC)
+        found = btf.function(name.decode())
+        assert (found is not None) == bool(type_id), name
+        if found is not None:
+            assert str(found) == str(btf._prototype(name.decode(), btf.type(type_id).ref))
+
+
+def test_only_where_a_type_begins_is_one() -> None:
+    addresses = [0, 100, 112, 124, 140]
+    begins = [a for a in range(90, 150) if is_type(a, len(addresses), addresses.__getitem__)]
+    assert begins == addresses[1:]
+    assert not is_type(0, 1, addresses.__getitem__)

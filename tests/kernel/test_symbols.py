@@ -111,3 +111,27 @@ def test_frozen_symbols(series: str) -> None:
     assert (found.name, found.offset) == ("ip_rcv", 7)
     assert 64 < symbols.end(start) - start < 4096
     assert {"esp4", "bridge"} <= symbols.modules
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text("ab._", min_size=1, max_size=20), st.sampled_from("tTdb"), st.sampled_from(("", "ab", "b_"))
+        ),
+        min_size=1, max_size=40,
+    )
+)  # fmt: skip
+def test_a_name_is_found_wherever_it_is_borne(lines: list[tuple[str, str, str]]) -> None:
+    text = [
+        f"{at:016x} {kind} {name}" + (f"\t[{owner}]" if owner else "")
+        for at, (name, kind, owner) in enumerate(lines, 1)
+    ]
+    symbols = Symbols.from_lines(text)
+    names = {name for name, _, _ in lines}
+    for name in names | {"a", "ab", "bab", "ababababababababababa", ""}:
+        assert symbols.addresses(name) == [at for at, line in enumerate(lines, 1) if line[0] == name]
+    assert symbols.modules == {owner for _, _, owner in lines if owner}
+    assert symbols.matching("a") == sorted(name for name in names if name.startswith("a"))
+    for base in names:
+        whole = {name for name in names if "." in name and name.partition(".")[0] == base}
+        assert symbols.aliases(base) == sorted(whole)
