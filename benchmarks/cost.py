@@ -29,7 +29,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kpath.capture import attach, program
+from kpath.capture.bytecode import extract
 from kpath.capture.filter import compile_filter, to_c
+from kpath.capture.loader import KPROBE, Loaded
 from kpath.capture.program import Selection, Sizes
 from kpath.capture.session import Options, Session
 from kpath.kernel.probeable import tracefs
@@ -166,12 +168,12 @@ class Bench:
         source = "BPF_ARRAY(n, u64, 1);\nint probe(void *ctx) {\n" + body + "\nreturn 0; }\n"
         symbols = Symbols.load()
         addresses = [next(iter(symbols.addresses(name))) for name in self.names]
-        bpf = program.compile_program(source)
-        loaded = program.load_function(bpf, "probe", bpf.KPROBE, attach.BPF_TRACE_KPROBE_MULTI if multi else None)
+        bpf = Loaded(extract(program.compile_program(source)))
+        loaded = bpf.load("probe", KPROBE, attach.BPF_TRACE_KPROBE_MULTI if multi else 0)
         with ExitStack() as stack:
-            stack.callback(bpf.cleanup)
+            stack.callback(bpf.close)
             if multi:
-                stack.callback(attach.MultiLink(loaded.fd, addresses).close)
+                stack.callback(attach.MultiLink(loaded, addresses).close)
             else:
                 tracing = attach.tracing_or_error(tracefs())
                 group = attach.KprobeGroup(tracing, next(iter(symbols.addresses("_text")), 0))
@@ -179,11 +181,11 @@ class Bench:
                 pairs = zip(self.names, addresses, strict=True)
                 group.define([attach.Target(name, "", address, "probe") for name, address in pairs])
                 group.arm()
-                group.run(lambda _name: int(loaded.fd))
+                group.run(lambda _name: loaded)
             self.load.run(64)
-            before = bpf["n"][ctypes.c_int(0)].value
+            before = _count(bpf)
             probed = best(self.load, self.packets, self.rounds)
-            counted = (bpf["n"][ctypes.c_int(0)].value - before) / self.packets / self.rounds
+            counted = (_count(bpf) - before) / self.packets / self.rounds
             self.hits = counted or self.hits
             return Row(f"{what} ({'multi' if multi else 'kprobe'})", self.hits, probed - self.bare)
 
@@ -215,6 +217,11 @@ class Bench:
             running.wait()
             Path(out.name).unlink()
         return Row(what, self.hits, probed - self.bare, f"ready after {ready:.1f} s")
+
+
+def _count(bpf: Loaded) -> int:
+    ((_, value),) = bpf.items("n")
+    return int.from_bytes(value, "little")
 
 
 COUNT = "int zero = 0; u64 *v = n.lookup(&zero); if (v) (*v)++;"

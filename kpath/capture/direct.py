@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any
 
 from kpath.kernel.btf import Btf, BtfKind
 from kpath.kernel.libbpf import libbpf, quiet
@@ -55,21 +54,10 @@ def _accepted(function: int, type_id: int) -> bool:
     return True
 
 
-def patch(bpf: Any, name: str, function: int) -> int:
-    """Turn the calls of that helper, in a compiled function, into calls of ``bpf_rdonly_cast``; how many there were.
-
-    ``function`` is its BTF number.
-    """
-    from bcc import lib
-
-    start = ctypes.cast(lib.bpf_function_start(bpf.module, name.encode()), ctypes.c_void_p).value
-    if not start:
-        return 0
-    count = int(lib.bpf_function_size(bpf.module, name.encode())) // 8
-    code = (ctypes.c_uint64 * count).from_address(start)
-    changed = 0
-    for at, instruction in enumerate(code):
+def patched(code: bytes, function: int) -> bytes:
+    """The code with the calls of that helper turned into calls of ``bpf_rdonly_cast``, BTF number ``function``."""
+    words = (ctypes.c_uint64 * (len(code) // 8)).from_buffer_copy(code)
+    for at, instruction in enumerate(words):
         if instruction == _CALL_HELPER | CALL << 32:
-            code[at] = _CALL_KERNEL | function << 32
-            changed += 1
-    return changed
+            words[at] = _CALL_KERNEL | function << 32
+    return bytes(words)

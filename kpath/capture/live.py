@@ -142,7 +142,7 @@ class LiveSource:
     def programs(self) -> list[int]:
         """File descriptors of the BPF programs in the kernel, by which their cost can be asked for."""
         # A copy, because late modules are attached to by another thread.
-        return [program.fd for program in list(self._session._programs.values())]
+        return list(self._session.programs.values())
 
     def hits(self) -> int:
         """How often the programs ran on functions so far. Asks the kernel, so not for every event."""

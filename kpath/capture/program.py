@@ -65,6 +65,11 @@ def source_dir() -> Path:
     return inside if inside.is_dir() else Path(kpath.__file__).parent.parent / "bpf"
 
 
+def headers() -> list[Path]:
+    """The headers that the program is compiled with."""
+    return [path for path in (source_dir() / "include").rglob("*") if path.is_file()]
+
+
 def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
     """One more than the highest number that a CPU can have here, plugged in or not."""
     try:
@@ -160,24 +165,3 @@ def compile_program(source: str) -> Any:
         except Exception as error:
             said = log.read_text(errors="replace").strip()
             raise CaptureSetupError(f"the BPF program does not compile here: {error}\n{said[:4000]}") from error
-
-
-def load_function(
-    bpf: Any, name: str, program_type: int, attach_type: int | None = None, cast: int = 0
-) -> Any:
-    """Load one function of the program into the kernel; the verifier's words go into the CaptureSetupError.
-
-    ``cast``: BTF number of bpf_rdonly_cast, if the text was made with a ``direct_type``.
-    """
-    if cast:
-        direct.patch(bpf, name, cast)
-    with _chatter_to_file() as log:
-        try:
-            if attach_type is None:
-                return bpf.load_func(name.encode(), program_type)
-            return bpf.load_func(name.encode(), program_type, attach_type=attach_type)
-        except Exception as error:
-            said = log.read_text(errors="replace").strip()
-            raise CaptureSetupError(
-                f"the kernel refuses the BPF program {name}: {error}\n{said[-4000:]}"
-            ) from error

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -14,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from kpath.capture import attach, paths, program
+from kpath.capture import attach, loader, paths, program
 from kpath.capture.attach import KprobeGroup, MultiLink, Target, Tracepoint
+from kpath.capture.compiler import Compiler
 from kpath.capture.counters import NO_COUNTS, Counters
 from kpath.capture.direct import direct_type
 from kpath.capture.errors import CaptureSetupError
+from kpath.capture.loader import Loaded
 from kpath.capture.offsets import defines
 from kpath.capture.plan import GATES, PLAN, Planned
 from kpath.capture.resolve import Probe, resolve
@@ -94,12 +94,12 @@ class Session:
         self.options = options or Options()
         self._say = say or (lambda _text: None)
         self._closers: list[Callable[[], None]] = []
-        self._programs: dict[str, Any] = {}
+        self.programs: dict[str, int] = {}
         self._body = False
         self._cast = 0
         self._links: dict[str, list[MultiLink]] = {}
         self._group: KprobeGroup | None = None
-        self._bpf: Any = None
+        self._bpf: Loaded | None = None
         self._drops: Tracepoint | None = None
         self._reader: MappedReader | RingReader | PerfReader | None = None
         self._counters: Counters | paths.Tables | None = None
@@ -144,9 +144,7 @@ class Session:
         if refusal := KernelConfig().refusal:
             raise CaptureSetupError(refusal)
         tracing = attach.tracing_or_error(tracefs())
-        # Importing BCC takes as long as reading the kernel's symbols: do both at once.
-        importing = threading.Thread(target=_import_quietly, daemon=True)
-        importing.start()
+        compiler = Compiler()
         self.btf = Btf.load()
         self.symbols = Symbols.load()
         if not self.symbols.addresses("register_kprobe"):
@@ -155,12 +153,11 @@ class Session:
         self._choose_buffer()
         looks_through = direct_type(self.btf) if self.options.direct else 0
         self._cast = self.btf.find_id("bpf_rdonly_cast", BtfKind.FUNC) if looks_through else 0
-        importing.join()
         chosen = self.options
-        compiler = _Compiler(
-            program.text(offsets, chosen.selection, chosen.sizes, self.buffer, looks_through, chosen.mode)
+        compiler.begin(
+            program.text(offsets, chosen.selection, chosen.sizes, self.buffer, looks_through, chosen.mode),
+            perf=self.buffer == "perf",
         )
-        compiler.start()
         kernel = Probeability.load(self.symbols, self.btf)
         self.probes = self._chosen(resolve(kernel, self._plan()))
         single = self._choose_backend() == "kprobe"
@@ -172,7 +169,7 @@ class Session:
         self._drops = Tracepoint(tracing, "skb", "kfree_skb")
         self._closers.append(self._drops.close)
         self._bpf = compiler.result()
-        self._open_buffer()
+        self._open_buffer(self._bpf)
         self._put_on_tracepoint(self._drops)
         self._note_failures(failed | group.run(self._load))
         if not single:
@@ -226,37 +223,38 @@ class Session:
     def _single_targets(self, probes: Iterable[Probe]) -> list[Target]:
         return [Target(p.symbol, p.module, p.address, p.program) for p in probes if p.program]
 
-    def _open_buffer(self) -> None:
+    def _open_buffer(self, bpf: Loaded) -> None:
         cpus, size = program.possible_cpus(), self.options.sizes.ring_bytes
         if self.options.mode == "paths":
-            self.tables = self._counters = paths.Tables(self._bpf, cpus, program.rings())
+            self.tables = self._counters = paths.Tables(bpf, cpus, program.rings())
             self._closers.append(self.tables.close)
             return
-        counters = self._counters = Counters(self._bpf["counts"].map_fd, cpus)
+        counters = self._counters = Counters(bpf["counts"].map_fd, cpus)
         if self.buffer == "mapped":
-            fds = self._bpf["places"].map_fd, self._bpf["taken"].map_fd
+            fds = bpf["places"].map_fd, bpf["taken"].map_fd
             self._reader = MappedReader(*fds, cpus, program.rings(), program.slots(size), counters)
         elif self.buffer == "ring":
-            self._reader = RingReader(self._bpf["events"].map_fd, size)
+            self._reader = RingReader(bpf["events"].map_fd, size)
         else:
-            self._reader = PerfReader(self._bpf, size, os.cpu_count() or 1)
+            self._reader = PerfReader(bpf.owner, size, os.cpu_count() or 1)
         self._closers += [counters.close, self._reader.close]
 
     def _load(self, name: str, multi: bool = False) -> int:
+        assert self._bpf is not None
         key = f"{name}/multi" if multi else name
-        if key not in self._programs:
-            kind = self._bpf.TRACEPOINT if name == "drop" else self._bpf.KPROBE
-            how = attach.BPF_TRACE_KPROBE_MULTI if multi else None
+        if key not in self.programs:
+            kind = loader.TRACEPOINT if name == "drop" else loader.KPROBE
+            how = attach.BPF_TRACE_KPROBE_MULTI if multi else 0
             if name not in ("drop", "verdict") and not self._body:
                 # Where all of them go on; loaded as they are, for a kernel may refuse to mix kinds in one table.
-                self._programs["body"] = program.load_function(self._bpf, "body", kind, how, self._cast)
-                self._bpf["bodies"][ctypes.c_int(0)] = ctypes.c_int(self._programs["body"].fd)
+                self.programs["body"] = self._bpf.load("body", kind, how, self._cast)
+                self._bpf.to_call("bodies", 0, self.programs["body"])
                 if self.options.selection.active and self.options.mode == "events":
-                    self._programs["decide"] = program.load_function(self._bpf, "decide", kind, how, self._cast)
-                    self._bpf["bodies"][ctypes.c_int(1)] = ctypes.c_int(self._programs["decide"].fd)
+                    self.programs["decide"] = self._bpf.load("decide", kind, how, self._cast)
+                    self._bpf.to_call("bodies", 1, self.programs["decide"])
                 self._body = True
-            self._programs[key] = program.load_function(self._bpf, name, kind, how, self._cast)
-        return int(self._programs[key].fd)
+            self.programs[key] = self._bpf.load(name, kind, how, self._cast)
+        return self.programs[key]
 
     def _put_on_tracepoint(self, tracepoint: Tracepoint) -> None:
         try:
@@ -345,7 +343,7 @@ class Session:
         for key, links in list(self._links.items()):
             if count := sum(link.missed() for link in links):
                 missed[f"program {key} (link)"] = count
-        skipped = {f"program {key}": attach.recursion_misses(p.fd) for key, p in list(self._programs.items())}
+        skipped = {f"program {key}": attach.recursion_misses(fd) for key, fd in list(self.programs.items())}
         missed |= {key: count for key, count in skipped.items() if count}
         if self.backend == "kprobe":
             # Before 6.7 nobody counts the hits for which a program did not run as another one was running.
@@ -365,7 +363,8 @@ class Session:
         # Each system call that reads a map makes its CPU skip all probes for a moment: call this after detaching.
         if self._bpf is None or self.options.mode == "paths":
             return {}
-        return {k.value: v.name.decode(errors="replace") for k, v in self._bpf["comms"].items()}
+        found = self._bpf.items("comms")
+        return {int.from_bytes(k, "little"): v.partition(b"\0")[0].decode(errors="replace") for k, v in found}
 
     def modules_changed(self) -> bool:
         """Has a module been loaded or unloaded since the start, or since ``attach_new_modules``?"""
@@ -438,7 +437,7 @@ class Session:
         while self._closers:
             self._closers.pop()()
         if self._bpf is not None:
-            self._bpf.cleanup()
+            self._bpf.close()
             self._bpf = None
 
 
@@ -467,37 +466,6 @@ class _Unrun:
     def pause(self) -> None:
         """Kprobes are being added: what is known stays, and a new beginning must be set."""
         self._base = None
-
-
-class _Compiler(threading.Thread):
-    """Compiles beside the work of attaching: both take seconds on a slow machine."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(daemon=True, name="kpath-compile")
-        self._source = source
-        self._bpf: Any = None
-        self._error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self._bpf = program.compile_program(self._source)
-        except Exception as error:
-            self._error = error
-
-    def result(self) -> Any:
-        """The program; raises what the compiler raised."""
-        self.join()
-        if self._error:
-            raise self._error
-        return self._bpf
-
-
-def _import_quietly() -> None:
-    # The same import is made again where its failure is reported.
-    try:
-        program.import_bcc()
-    except CaptureSetupError:
-        return
 
 
 def _grown(now: dict[Any, int], before: dict[Any, int]) -> dict[Any, int]:
