@@ -103,7 +103,7 @@ class Score:
 
 def copy(tree: Tree) -> Tree:
     """A tree that may be changed; facts are shared."""
-    return Tree([_copy(root) for root in tree.roots], list(tree.cut), tree.end, tree.orphaned)
+    return Tree([_copy(root) for root in tree.roots], list(tree.cut), tree.end, tree.orphaned, list(tree.above))
 
 
 def _copy(seen: Seen) -> Seen:

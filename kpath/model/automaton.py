@@ -393,8 +393,8 @@ class Reading:
     """Step id → how often."""
     silent: dict[str, int] = field(default_factory=dict)
     transparent: list[Seen] = field(default_factory=list)
-    targets: set[tuple[str, str]] = field(default_factory=set)
-    """Step id and the function that it was, for steps that may be several."""
+    steps: dict[int, str] = field(default_factory=dict)
+    """``id()`` of each frame → the step it was read as ("" for none, or ANYWHERE)."""
 
     def add(self, other: Reading) -> None:
         """Take in another reading."""
@@ -402,12 +402,12 @@ class Reading:
             for id, count in more.items():
                 mine[id] = mine.get(id, 0) + count
         self.transparent += other.transparent
-        self.targets |= other.targets
+        self.steps |= other.steps
 
     @classmethod
     def of(cls, link: Link | None) -> Reading:
         """Collected from the links of a reading."""
-        reading = cls()
+        reading = cls(steps=steps_of(link))
         stack = [link] if link else []
         while stack:
             at = stack.pop()
@@ -421,7 +421,6 @@ class Reading:
                 continue
             if at.id:
                 reading.witnessed[at.id] = reading.witnessed.get(at.id, 0) + 1
-                reading.targets.add((at.id, at.seen.name))
             else:
                 reading.transparent.append(at.seen)
         return reading

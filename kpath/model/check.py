@@ -10,6 +10,7 @@ from kpath.capture.tables import Header, Loss, PlannedProbe
 from kpath.flow import BUILT_IN, Became, Document, Lineage, citation, load
 from kpath.model import decisions, invariants
 from kpath.model.automaton import ANY, Machine, Reading
+from kpath.model.credit import Creditor
 from kpath.model.elsewhere import concerning
 from kpath.model.explain import Explainer, cite, title
 from kpath.model.scope import Reason, Scope, Standing
@@ -33,6 +34,7 @@ class Judge:
         self.view = view
         self.machine = Machine(document, lineage, view, Scope(document, lineage, kernel=view.kernel))
         self._explainer = Explainer(self.machine)
+        self._creditor = Creditor(self.machine)
 
     def judge(self, tree: Tree, explain: bool = True) -> Judgement:
         """The verdict on a path, were nothing lost. ``explain``: look for the cheapest alignment, which takes time."""
@@ -162,7 +164,8 @@ class Judge:
         for seen in reading.transparent:
             if seen.name not in sights.labels:
                 beside[seen.name] = beside.get(seen.name, 0) + 1
-        return Evidence(tuple(reading.witnessed), frozenset(reading.targets), tuple(implied), silent, beside)
+        targets = self._creditor.credit(tree, reading.steps)
+        return Evidence(tuple(reading.witnessed), targets, tuple(implied), silent, beside)
 
     def _evolutions(self, tree: Tree) -> tuple[tuple[str, Reason], ...]:
         found: dict[str, Reason] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kpath.flow import Kind, Node, Role
+from kpath.flow.lineage import Change
 from kpath.model.check import Judge
 from kpath.model.verdict import Judgement
 
@@ -79,11 +80,12 @@ class Coverage:
     def _step(self, node: Node) -> Iterator[Covered]:
         sight = self._machine.sights.of(node.id)
         step = node.step
+        never = self._never(node)
         branch = bool(step.repeat in ("?", "*") or node.guards or step.via) and step.kind is not Kind.ROOT
         for function in step.targets or (step.label,):
             resolution = self._machine.sights.resolution(function)
             names = {symbol.partition(".")[0] for symbol in resolution.symbols} if resolution.visible else set()
-            names = (names | {function}) & sight.labels
+            names = (names | {function}) & sight.labels if len(step.targets) > 1 else set(sight.labels)
             count = sum(self._seen.get((node.id, name), 0) for name in names)
             alone = len(step.targets) <= 1
             if count:
@@ -93,9 +95,25 @@ class Coverage:
             elif alone and node.id in self._passed:
                 state, count = State.PASSED, self._passed[node.id]
             else:
-                state = State.NOT_SEEN if names else State.INVISIBLE
-            reason = sight.reason or resolution.reason if state is State.INVISIBLE else ""
+                state = State.NOT_SEEN if names and not never else State.INVISIBLE
+            reason = never or sight.reason or resolution.reason if state is State.INVISIBLE else ""
             yield Covered(node.id, node.flow, step.at, function, branch, step.via, state, count, reason)
+
+    def _never(self, node: Node) -> str:
+        """Why the step cannot happen on this kernel, whatever has frames; empty when it can."""
+        sights, graph = self._machine.sights, self._machine.graph
+        while True:
+            if sights.excluded(node):
+                return "the document has it for other kernels: " + " and ".join(map(str, node.guards))
+            unknown = next((guard for guard in node.guards if sights.undecided(guard)), None)
+            if unknown is not None:
+                return f"whether it stands for this kernel is not known: {unknown}"
+            removed = next((arrow for arrow in sights.arrows(node.id) if arrow.what is Change.REMOVED), None)
+            if removed is not None:
+                return removed.why
+            if not node.owner:
+                return ""
+            node = graph.nodes[node.owner]
 
     def counts(self) -> dict[State, int]:
         """How many steps are in each state."""

@@ -122,6 +122,12 @@ class Tree:
     cut: list[bool]
     end: str = "open"
     orphaned: bool = False
+    above: list[tuple[str, ...]] = field(default_factory=list)
+    """For each root, the functions that it was called in, nearest first, as far as they are known."""
+
+    def __post_init__(self) -> None:
+        if not self.above:
+            self.above = [() for _ in self.roots]
 
     def walk(self) -> Iterator[Seen]:
         """All frames in the order of time, root by root."""
@@ -131,7 +137,7 @@ class Tree:
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal for traversals on which the model cannot tell a difference."""
-        parts: list[object] = [self.end, self.orphaned, *self.cut]
+        parts: list[object] = [self.end, self.orphaned, *self.cut, *self.above]
         stack: list[tuple[int, Seen]] = [(0, root) for root in reversed(self.roots)]
         while stack:
             depth, seen = stack.pop()
@@ -181,7 +187,8 @@ class _Observer:
         for root in roots:
             root.settle()
         end = self._traversal.end
-        return Tree(roots, cut, end.how, any(s.facts.orphan for root in roots for s in root.walk()))
+        above = [_above(root.frame) for root in self._traversal.roots]
+        return Tree(roots, cut, end.how, any(s.facts.orphan for root in roots for s in root.walk()), above)
 
     def _life(self, frame: Frame) -> int:
         return self._lives.setdefault(id(frame.life), len(self._lives)) if frame.life is not None else -1
@@ -253,6 +260,15 @@ class _Observer:
             children=[self._seen(child) for child in node.children],
             frame=frame,
         )
+
+
+def _above(frame: Frame) -> tuple[str, ...]:
+    """The names of the frames around, nearest first, after the function that the return address lies in."""
+    names = [frame.caller] if frame.caller and not frame.tail else []
+    while frame.parent is not None:
+        frame = frame.parent
+        names.append(frame.name)
+    return tuple(names)
 
 
 def _dropped(frame: Frame) -> str | None:

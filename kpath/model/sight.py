@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kpath.flow import Became, Entry, Graph, How, Kind, Lineage, Node, Resolution
+from kpath.flow import Became, Entry, Graph, Guard, How, Kind, Lineage, Node, Resolution
 from kpath.flow.lineage import Arrow, Change
 from kpath.flow.resolve import resolve
 from kpath.model.view import CaptureView
@@ -112,11 +112,7 @@ class Sights:
             for term in guard.condition.terms:
                 if term.name not in ("kernel has", "kernel lacks"):
                     continue
-                known: bool | None = None
-                if self._view.has_symbol(term.argument):
-                    known = True
-                elif self._view.absent(term.argument):
-                    known = False
+                known = self._known(term.argument)
                 if known is None:
                     continue
                 holds = (known != (term.name == "kernel lacks")) != term.negated
@@ -125,6 +121,16 @@ class Sights:
                 if not guard.holds and holds and len(guard.condition.terms) == 1:
                     return True
         return False
+
+    def _known(self, symbol: str) -> bool | None:
+        if self._view.has_symbol(symbol):
+            return True
+        return False if self._view.absent(symbol) else None
+
+    def undecided(self, guard: Guard) -> bool:
+        """Does it ask for a symbol of which nothing is known here?"""
+        terms = guard.condition.terms
+        return any(t.name in ("kernel has", "kernel lacks") and self._known(t.argument) is None for t in terms)
 
     def successors(self, id: str) -> frozenset[str]:
         """All symbols that are this step in any kernel: one of them directly inside another is the same step."""
