@@ -28,7 +28,7 @@ def credited(scenario: str, document: str) -> set[tuple[str, str]]:
         ("tcp", "linux-2.6.21.1", "tcp_v4_do_rcv: inet_csk_route_req", "ip_route_output_flow", "a frame above"),
         ("multicast", "linux-6", "ip_mc_output: dev_loopback_xmit", "netif_rx", "another traversal's last frame"),
         ("udp-open", "linux-6", "netdev_start_xmit: veth_xmit", "netif_rx", "the return address"),
-        ("ping-cold", "linux-6", "neigh_resolve_output: neigh_event_send", "neigh_resolve_output", "a queue"),
+        ("ping-cold", "linux-6", "neigh_resolve_output: __neigh_event_send", "neigh_resolve_output", "a queue"),
         ("tcp-bulk", "linux-6", "ip_finish_output: ip_finish_output_gso", "ip_finish_output2", "the packet is GSO"),
         ("bridge", "linux-6", "br_handle_frame: br_handle_frame_finish", "__br_forward", "flooded, not forwarded"),
         ("nft-drop", "linux-6", "", "sk_skb_reason_drop", "a flow that may stand anywhere"),
@@ -45,7 +45,7 @@ def test_the_step_is_credited(scenario: str, document: str, around: str, functio
         ("udp-open", "linux-2.6.21.1", "icmp_send: ip_route_output_key", "ip_route_output_flow"),
         ("udp-open", "linux-6", "ip_finish_output: ip_finish_output_gso", "ip_finish_output2"),
         ("udp-open", "linux-6", "netdev_start_xmit: loopback_xmit", "netif_rx"),
-        ("ping", "linux-6", "neigh_resolve_output: neigh_event_send", "neigh_resolve_output"),
+        ("ping", "linux-6", "neigh_resolve_output: __neigh_event_send", "neigh_resolve_output"),
     ],
 )
 def test_what_was_not_taken_is_not(scenario: str, document: str, around: str, function: str) -> None:
