@@ -27,7 +27,7 @@ _FORMAT = 1
 _SUFFIX = ".json"
 
 
-def key(source: str, headers: Iterable[Path]) -> str:
+def key(source: str, flags: Iterable[str], headers: Iterable[Path]) -> str:
     """A name for all that the compiler's answer depends on; "" if this cannot be told (no BCC)."""
     try:
         spec = importlib.util.find_spec("bcc")
@@ -38,7 +38,7 @@ def key(source: str, headers: Iterable[Path]) -> str:
     except (ImportError, ValueError, OSError):
         return ""
     # The compiler asks the kernel which instructions it knows.
-    about += [str(_FORMAT), platform.machine(), platform.release(), platform.version(), source]
+    about += [str(_FORMAT), platform.machine(), platform.release(), platform.version(), *flags, source]
     return hashlib.sha256("\0".join(about).encode()).hexdigest()
 
 

@@ -47,7 +47,7 @@ class Compiler(threading.Thread):
         return self._loaded
 
     def _make(self) -> Loaded:
-        name = "" if self._perf else cache.key(self._source, program.headers())
+        name = "" if self._perf else cache.key(self._source, program.FLAGS, program.headers())
         if code := self._kept.get(name):
             return Loaded(code)
         if self._importing:

@@ -110,13 +110,14 @@ def test_the_key_tells_texts_and_headers_apart(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delitem(__import__("sys").modules, "bcc", raising=False)
     header = tmp_path / "a.h"
     header.write_text("x")
-    keys = [cache.key("text", [header]), cache.key("other text", [header])]
+    keys = [cache.key("text", ["-O2"], [header]), cache.key("other text", ["-O2"], [header])]
+    keys.append(cache.key("text", ["-O1"], [header]))
     header.write_text("y")
-    keys.append(cache.key("text", [header]))
+    keys.append(cache.key("text", ["-O2"], [header]))
     version.write_text("2")
-    keys.append(cache.key("text", [header]))
-    assert len({*keys, ""}) == 5
-    assert cache.key("text", [header]) == keys[-1]
+    keys.append(cache.key("text", ["-O2"], [header]))
+    assert len({*keys, ""}) == 6
+    assert cache.key("text", ["-O2"], [header]) == keys[-1]
 
 
 def test_maps_are_named_by_other_numbers() -> None:
