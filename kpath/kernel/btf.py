@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 
-from kpath.kernel.btf_functions import functions, is_type
+from kpath.kernel.btf_functions import Functions, is_type
 from kpath.kernel.errors import NoBtfError, UnknownTypeError
 from kpath.kernel.libbpf import libbpf, quiet
 
@@ -303,15 +303,15 @@ class Btf:
             return self.type(type_id).ref if type_id else 0
         lib = libbpf()
         count = int(lib.btf__type_cnt(self._handle))
-        for address in self._swept.get(name.encode(), ()):
+        for address in self._swept.find(name):
             if is_type(address, count, lambda number: lib.btf__type_by_id(self._handle, number) or 0):
                 return int(_Type.from_address(address).size_type)
         return 0
 
     @cached_property
-    def _swept(self) -> Mapping[bytes, list[int]] | None:
+    def _swept(self) -> Functions | None:
         # A module's BTF is small, and its names may stand in its kernel's.
-        return None if self._base else functions(self._handle)
+        return None if self._base else Functions.sweep(self._handle)
 
     def _prototype(self, name: str, proto_id: int) -> Prototype:
         raw = self.type(proto_id)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from kpath.kernel.libbpf import libbpf
+from kpath.kernel.names import Names
 
 _HEADER = struct.Struct("<HBBIIIII")  # struct btf_header
 _MAGIC = 0xEB9F
@@ -22,31 +24,36 @@ _LINKAGES = 3
 """``vlen`` of a function is static, global or extern."""
 
 
-def functions(handle: int) -> Mapping[bytes, list[int]] | None:
-    """Name to addresses (in this process) of what looks like the ``struct btf_type`` of a function of that name.
+class Functions:
+    """What looks like a function of the kernel."""
 
-    In the order of BTF. ``handle`` is a ``struct btf *`` without a base; None if its data cannot be had.
-    """
-    size = ctypes.c_uint32()
-    start = libbpf().btf__raw_data(handle, ctypes.byref(size))
-    if not start or size.value < _HEADER.size:
-        return None
-    data = ctypes.string_at(start, size.value)
-    magic, _, _, header, type_at, type_size, text_at, text_size = _HEADER.unpack_from(data)
-    if magic != _MAGIC:
-        return None
-    words = np.frombuffer(data, "<u4", type_size // 4, header + type_at)
-    text = data[header + text_at : header + text_at + text_size]
-    where = np.flatnonzero((words[1:-1] - np.uint32(_FUNC)) < _LINKAGES)
-    names = words[where]
-    where, names = where[names < len(text)], names[names < len(text)]
-    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 0)
-    stops = ends[np.minimum(np.searchsorted(ends, names), len(ends) - 1)]
-    first = start + header + type_at
-    found: dict[bytes, list[int]] = {}
-    for at, begin, stop in zip((first + 4 * where).tolist(), names.tolist(), stops.tolist(), strict=True):
-        found.setdefault(text[begin:stop], []).append(at)
-    return found
+    def __init__(self, names: Names, addresses: npt.NDArray[np.intp]) -> None:
+        self.names = names
+        self._addresses = addresses
+
+    @classmethod
+    def sweep(cls, handle: int) -> Functions | None:
+        """``handle`` is a ``struct btf *`` without a base; None if its data cannot be had."""
+        size = ctypes.c_uint32()
+        start = libbpf().btf__raw_data(handle, ctypes.byref(size))
+        if not start or size.value < _HEADER.size:
+            return None
+        data = ctypes.string_at(start, size.value)
+        magic, _, _, header, type_at, type_size, text_at, text_size = _HEADER.unpack_from(data)
+        text = data[header + text_at : header + text_at + text_size]
+        if magic != _MAGIC or not text:
+            return None
+        words = np.frombuffer(data, "<u4", type_size // 4, header + type_at)
+        where = np.flatnonzero((words[1:-1] - np.uint32(_FUNC)) < _LINKAGES)
+        where = where[words[where] < len(text)]
+        begin = words[where].astype(np.intp)
+        ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 0)
+        stop = ends[np.minimum(np.searchsorted(ends, begin), len(ends) - 1)]
+        return cls(Names(text, begin, np.maximum(stop - begin, 0)), start + header + type_at + 4 * where)
+
+    def find(self, name: str) -> list[int]:
+        """Addresses (in this process) of what looks like the ``struct btf_type`` of this function, in BTF's order."""
+        return [int(self._addresses[i]) for i in self.names.find(name.encode())]
 
 
 def is_type(address: int, count: int, address_of: Callable[[int], int]) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kpath.kernel.errors import NoSymbolsError
+from kpath.kernel.names import Names
 
 KALLSYMS = Path("/proc/kallsyms")
 
@@ -27,10 +28,6 @@ _PADDING = (b"__pfx_", b"__cfi_")
 
 MAX_EXTENT = 1 << 20
 """Bytes: an address farther than this above the nearest symbol lies in none; no function is so long."""
-
-_LETTERS = 6
-"""So many of a name's first and of its last letters make the number under which it is found, besides its length."""
-_FACTOR = np.uint32(0x9E3779B1)
 
 _NIBBLE = np.zeros(256, np.uint64)
 for _i, _c in enumerate(b"0123456789abcdef"):
@@ -134,26 +131,14 @@ class Symbols:
 
     def _indices(self, name: bytes) -> list[int]:
         """Places of this name, in the order of the file."""
-        sorted_, order = self._index
-        hashed = np.uint16(_hash(name))
-        low, high = np.searchsorted(sorted_, hashed, "left"), np.searchsorted(sorted_, hashed, "right")
-        return [i for i in order[low:high].tolist() if self._name(i) == name]
+        return self._names.find(name)
 
     @cached_property
-    def _index(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.intp]]:
-        """A number for each name, sorted, and whose it is. To make all names takes much longer than to make a few."""
+    def _names(self) -> Names:
         length = self._stop - self._begin
         for i in np.flatnonzero(self._raw[self._stop - 1] == ord("]")).tolist():
             length[i] = len(self._name(i))
-        last = self._begin + length - 1
-        hashed = length.astype(np.uint32)
-        for nth in range(_LETTERS):
-            for at in (self._begin + nth, last - nth):
-                letter = np.where(nth < length, self._raw[at % len(self._raw)], 0)
-                hashed = hashed * _FACTOR + letter
-        short = (hashed >> np.uint32(16)).astype(np.uint16)
-        order = np.argsort(short, kind="stable")  # of 16 bits numpy's sort is a radix sort
-        return short[order], order
+        return Names(self._data, self._begin, np.maximum(length, 0))
 
     @cached_property
     def _suffixed(self) -> dict[str, set[str]]:
@@ -215,12 +200,3 @@ class Symbols:
         start = int(self._address[i])
         owner = module.rstrip(b"]").decode() or None
         return Symbol(name.decode(), start, owner, 0 if address is None else address - start)
-
-
-def _hash(name: bytes) -> int:
-    """As `Symbols._index` makes it of all names."""
-    found = len(name)
-    for nth in range(_LETTERS):
-        for at in (nth, -1 - nth):
-            found = (found * int(_FACTOR) + (name[at] if nth < len(name) else 0)) & 0xFFFFFFFF
-    return found >> 16
