@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
 
 from kpath.capture import facts
 from kpath.capture.addresses import Addresses
 from kpath.capture.errors import CaptureSetupError
+from kpath.capture.looks import Look, Told
 from kpath.capture.naming import Naming
-from kpath.capture.paths import Account, Tables
-from kpath.capture.records import Events
+from kpath.capture.paths import Tables
 from kpath.capture.session import Session
 from kpath.capture.tables import Fact, Facts, Loss, Names, Symbols
 from kpath.capture.unfold import Unfolder
@@ -21,33 +18,6 @@ from kpath.kernel import netstate
 from kpath.kernel.errors import KernelError
 from kpath.kernel.links import netns_names
 from kpath.kernel.text import KernelText
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One record: of which path, its events, and the address in them that stands for the packet's own buffer."""
-
-    path: int
-    events: Events
-    skb: int
-    timed: bool
-    cut: bool
-    """It had more hops than a record holds, so it shows only the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a look at the kernel's tables gave. ``paths``: rows of :data:`kpath.capture.paths.PATH`, all of them.
-
-    ``tables`` are to be learnt before the records are read; ``losses`` are all since the start.
-    """
-
-    when: int
-    paths: Any
-    account: Account
-    records: Sequence[Told]
-    tables: Sequence[Symbols | Names | Facts]
-    losses: Sequence[Loss] = field(default=())
 
 
 class PathSource:
@@ -95,7 +65,10 @@ class PathSource:
             with suppress(OSError, KernelError):
                 if names := self._naming.tell(events):
                     tables.append(names)
-            told.append(Told(int(record["hash"]) or 1, events, skb, bool(record["timed"]), bool(record["full"])))
+            times = int(record["birth"]), int(record["last"])
+            told.append(
+                Told(int(record["hash"]) or 1, events, skb, bool(record["timed"]), bool(record["full"]), *times)
+            )
         if loss := self._session.loss():
             self._losses.append(Loss(loss.begin, loss.end, loss.lost, loss.missed, loss.tables))
         return Look(

@@ -48,6 +48,8 @@ class Governor:
         """One packet in so many is followed."""
         self.share: float | None = None
         """The share of all CPUs that was used, by the last measurement."""
+        self.why = ""
+        """Why not all packets are followed, or why more of them are again; empty while all always were."""
 
     def tick(self) -> str:
         """Time goes on. Returns why to end, "" to go on."""
@@ -66,7 +68,7 @@ class Governor:
         if share > self._budget:
             factor = 1 << math.ceil(math.log2(share / self._budget))
             if self.one_in < LEAST:
-                self._follow(min(LEAST, self.one_in * factor))
+                self._follow(min(LEAST, self.one_in * factor), f"kpath took {share:.1%} of the machine")
                 return ""
             self._over = self._over + 1 if share > self._budget * LIMIT else 0
             if self._over >= PATIENCE:
@@ -77,9 +79,9 @@ class Governor:
             return ""
         self._over = 0
         if share < self._budget / EASE and self.one_in > 1:
-            self._follow(self.one_in // 2)
+            self._follow(self.one_in // 2, f"kpath took only {share:.1%} of the machine")
         return ""
 
-    def _follow(self, one_in: int) -> None:
-        self.one_in = one_in
+    def _follow(self, one_in: int, why: str) -> None:
+        self.one_in, self.why = one_in, why
         self._sample(one_in)

@@ -11,8 +11,8 @@ import platform
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -148,7 +148,7 @@ class LiveSource:
         """How often the programs ran on functions so far. Asks the kernel, so not for every event."""
         return self._session.totals().hits
 
-    def chunks(self, until: Callable[[], str]) -> Iterator[Chunk]:
+    def chunks(self, until: Callable[[], str]) -> Generator[Chunk]:
         """Chunks as they come, until ``until`` (asked by another thread, often) gives a reason to end, and what was
         captured by then has been yielded; the Footer is last.
 
@@ -330,6 +330,22 @@ class LiveSource:
             return False
         self._put(_Item(batch.events, batch.loss, self._naming.threads(batch.events)))
         return True
+
+    def rest(self, also: Events | None = None) -> Loss | None:
+        """After ``close``: what has not been yielded, as lost; ``also`` was, but nobody looked at it."""
+        waiting = list(self._queue)
+        events = [item.events for item in waiting] + ([also] if also is not None else [])
+        lost, missed, tables = Counter[int](), Counter[str](), Counter[int]()
+        times: list[int] = []
+        for part in events:
+            lost.update(part["cpu"].tolist())
+            times += [int(part["time"].min()), int(part["time"].max())] if len(part) else []
+        for loss in (item.loss for item in waiting if item.loss):
+            lost.update(loss.lost)
+            missed.update(loss.missed)
+            tables.update(loss.tables)
+            times += [loss.begin, loss.end]
+        return Loss(min(times), max(times), lost, missed, tables) if times else None
 
     def close(self) -> None:
         """End the capture at once; what has not been yielded is lost. Harmless after the end."""

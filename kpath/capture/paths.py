@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kpath.capture.counters import Counts
+from kpath.capture.looks import Account
 from kpath.capture.plan import Planned
 from kpath.capture.schema import Class
 
@@ -156,27 +156,6 @@ def lighten(program: str, name: str, probed: Collection[str]) -> str:
 def planned(plan: Iterable[Planned]) -> tuple[Planned, ...]:
     """Of the plan, the functions that have a packet among their arguments."""
     return tuple(p for p in plan if p.cls not in (Class.FRAME, Class.ROOT))
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What became of the packets, by the kernel's own count.
-
-    ``born`` = ``ended`` + those that are under way (or whose end was missed); ``ended`` = ``counted`` + ``unlisted`` +
-    ``passed`` (left out by a filter) + ``transient`` (under way when the sampling changed).
-    """
-
-    hits: int
-    born: int
-    ended: int
-    counted: int
-    unlisted: int
-    no_packet: int
-    cut: int
-    told: int
-    untold: int
-    passed: int
-    transient: int
 
 
 class Tables:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kpath.capture.runtime import RunTime
 
 if TYPE_CHECKING:
-    from kpath.capture.live import LiveSource
     from kpath.dashboard.snapshot import Snapshot
     from kpath.report.prometheus import Metrics
 
@@ -18,10 +17,22 @@ PERIOD = 1.0
 """Seconds between two looks at how often the programs ran."""
 
 
+class Source(Protocol):
+    """A running capture, as far as its cost is concerned."""
+
+    def programs(self) -> list[int]:
+        """File descriptors of the BPF programs in the kernel."""
+        ...
+
+    def hits(self) -> int:
+        """How often they ran on functions so far."""
+        ...
+
+
 class Cost:
     """Measured by the thread that reads the stream, and told to whoever asks."""
 
-    def __init__(self, source: LiveSource, *, selective: bool) -> None:
+    def __init__(self, source: Source, *, selective: bool) -> None:
         """``selective``: the capture leaves packets out, whose hits have their cost, too."""
         self._source = source
         self._selective = selective
@@ -53,9 +64,12 @@ class Cost:
         per_hit, share = self.probes.per_run, self.probes.share
         if per_hit is None or share is None:
             return ""
-        if self._selective or not snapshot.packets:
+        packets = snapshot.packets
+        if snapshot.counting is not None:
+            packets -= snapshot.counting.packets + snapshot.counting.unlisted
+        if self._selective or packets <= 0:
             return f"{duration(round(per_hit))}/hit, {share:.1%} cpu"
-        return f"{duration(round(per_hit * self._hits / snapshot.packets))}/packet"
+        return f"{duration(round(per_hit * self._hits / packets))}/packet"
 
     def tell(self, metrics: Metrics) -> None:
         """The same for Prometheus."""

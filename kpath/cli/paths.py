@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 import click
 from rich.console import Console
@@ -14,91 +13,20 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kpath.capture.counting import Look, PathSource, Told
+from kpath.capture.counting import PathSource
 from kpath.capture.ending import Ending
 from kpath.capture.governor import Governor
 from kpath.capture.runtime import RunTime
-from kpath.capture.tables import Facts, Header
+from kpath.capture.tables import Header
 from kpath.cli.progress import waiting
-from kpath.dashboard import signature
+from kpath.dashboard.counted import Counted
 from kpath.flow import BUILT_IN
 from kpath.model.check import Checker
-from kpath.model.counted import Shown, show
 from kpath.report import verdicts
-from kpath.report.counted import Row, json_of, quantile, table
-from kpath.trace.knowledge import Knowledge
+from kpath.report.counted import table
 
 PERIOD = 1.0
 """Seconds between two looks."""
-TRIES = 4
-"""Records of one path that are judged until one is seen with nothing missed meanwhile."""
-
-
-@dataclass(slots=True)
-class _Path:
-    shown: Shown | None = None
-    words: tuple[str, ...] = ()
-    tries: int = 0
-    cut: bool = False
-    count: int = 0
-    rate: float = 0.0
-
-
-@dataclass(slots=True)
-class Counted:
-    """What is known of the paths: the kernel's counts, and for each path the record that was judged."""
-
-    checker: Checker | None
-    knowledge: Knowledge = field(default_factory=lambda: Knowledge(packets_only=True))
-    paths: dict[int, _Path] = field(default_factory=dict)
-    last: Look | None = None
-
-    def take(self, look: Look) -> list[int]:
-        """Take in a look; returns the paths that were judged anew."""
-        for chunk in look.tables:
-            if isinstance(chunk, Facts):
-                self.knowledge.add_facts(chunk.values)
-            else:
-                self.knowledge.add(chunk)
-        judged = [told.path for told in look.records if self._judge(told, look)]
-        seconds = (look.when - self.last.when) / 1e9 if self.last else 0.0
-        for row in look.paths:
-            path = self.paths.setdefault(int(row["hash"]), _Path())
-            count = int(row["count"])
-            path.rate = (count - path.count) / seconds if seconds else 0.0
-            path.count = count
-        self.last = look
-        return judged
-
-    def _judge(self, told: Told, look: Look) -> bool:
-        path = self.paths.setdefault(told.path, _Path())
-        settled = path.shown is not None and not path.shown.losses
-        if settled or path.tries >= TRIES:
-            return False
-        path.tries += 1
-        found = show(told.events, told.skb, told.timed, self.knowledge, self.checker, look.losses)
-        if found is None:
-            return False
-        path.shown, path.cut = found, told.cut
-        path.words = tuple(signature.in_words(t, self.knowledge) for t, _ in found.passes)
-        return True
-
-    def rows(self) -> list[Row]:
-        """The table's rows."""
-        found = []
-        buckets = {int(row["hash"]): row["buckets"] for row in self.last.paths} if self.last else {}
-        for number, path in self.paths.items():
-            if number not in buckets:
-                continue
-            judged = [judgements for _, judgements in path.shown.passes] if path.shown and self.checker else []
-            remark = "" if path.shown else "(its hops have not come up)"
-            if path.cut:
-                remark = "(more hops than are kept)"
-            found.append(
-                Row(number, path.words, path.count, path.rate, quantile(buckets[number], 0.5),
-                    quantile(buckets[number], 0.99), judged, remark)
-            )  # fmt: skip
-        return found
 
 
 def watch_paths(
@@ -145,8 +73,8 @@ def watch_paths(
                 live.stop()
     counted.take(source.look())
     if as_json:
-        for row in sorted(counted.rows(), key=lambda row: -row.count):
-            sys.stdout.write(json.dumps(json_of(row)) + "\n")
+        for row in counted.as_json():
+            sys.stdout.write(json.dumps(row) + "\n")
     else:
         console.print(_screen(counted, known if verdict else (), governor))
         _explain(console, counted)

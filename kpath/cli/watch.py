@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 @click.option("--verdict/--no-verdict", default=True, help="Say what the documents think of each path.")
 @click.option("--prometheus", metavar="[ADDRESS]:PORT", help="Serve metrics meanwhile (docs/export.md); :9100 is for "
               "this machine alone.")
-@click.option("--mode", type=click.Choice(["events", "paths"]), default="events",
+@click.option("--mode", type=click.Choice(["auto", "events", "paths"]), default="auto",
               help="events: every packet's tree. paths: the kernel counts each path and how long its packets took, "
-              "whatever the load, and one packet of each path is judged.")
+              "whatever the load, and one packet of each path is judged. auto: events; the dashboard goes over to "
+              "paths when there are more events than it can read, unless there is a filter or --mark.")
 @click.option("--max-overhead", type=click.FloatRange(0.01, 100), metavar="PERCENT",
-              help="With --mode paths: follow fewer packets when kpath takes more of the machine's CPU time than this, "
-              "and end when that does not help.")
+              help="Count paths (in the dashboard: when events take more than this of the machine's CPU time), follow "
+              "fewer packets when that takes more, too, and end when that does not help.")
 @click.option("--ready-file", metavar="PATH", help="Create this file when the probes are attached.")
 @capture_options
 def watch(
@@ -66,33 +67,43 @@ def watch(
       sudo kpath watch eth0 --prometheus :9100
       sudo kpath watch eth0 --mode paths --max-overhead 2
     """
-    if mode == "paths":
-        _count(request, documents, verdict, as_json, ready_file, max_overhead, tui or count or arp or prometheus)
-        return
-    if max_overhead:
-        raise click.UsageError("--max-overhead goes with --mode paths: trees need every event of a packet.")
     wants_view = _wants_view(tui, as_json, count)
+    if mode == "paths" and (count or prometheus):
+        raise click.UsageError("--mode paths goes with neither --count nor --prometheus: they need events.")
+    auto = mode == "auto" and wants_view and not (request.filter_text.strip() or request.mark[1] or prometheus)
+    if max_overhead and not (auto or mode == "paths"):
+        raise click.UsageError(
+            "--max-overhead goes with --mode paths, or with a dashboard that may go over to it: "
+            "trees need every event of a packet."
+        )
+    budget = max_overhead / 100 if max_overhead else None
+    if mode == "paths" and not wants_view:
+        _count(request, documents, verdict, as_json, ready_file, budget)
+        return
     for name in documents:  # before the seconds that attaching takes
         _load(name)
     with ExitStack() as stack:
         counting = stack.enter_context(serving(prometheus))
         with waiting() as say:
-            source = stack.enter_context(capturing(request, say))
+            source = stack.enter_context(capturing(request, say, mode="paths" if mode == "paths" else "events"))
             if wants_view:
                 import kpath.dashboard.tui  # noqa: F401 - takes long, and something else is seen meanwhile
         if wants_view:
+            from kpath.cli.board import board
+
             _touch(ready_file)
-            _dashboard(source, request, arp, documents, verdict, counting)
+            board(
+                source, request, auto=auto, arp=arp, documents=documents, verdict=verdict,
+                selective=_selective(request), budget=budget, counting=counting,
+            )  # fmt: skip
         else:
             _print(source, request, arp, documents, verdict, counting, as_json, count or 0, ready_file)
 
 
 def _count(
     request: Request, documents: tuple[str, ...], verdict: bool, as_json: bool, ready_file: str | None,
-    max_overhead: float | None, other: object,
+    budget: float | None,
 ) -> None:  # fmt: skip
-    if other:
-        raise click.UsageError("--mode paths goes with neither --tui, --count, --arp nor --prometheus.")
     for name in documents:
         _load(name)
     from kpath.capture.counting import PathSource
@@ -102,7 +113,7 @@ def _count(
         watch_paths(
             PathSource(source.session), source.header(), documents,
             verdict=verdict, as_json=as_json, duration=request.duration, ready=ready_file,
-            budget=max_overhead / 100 if max_overhead else None, programs=source.programs,
+            budget=budget, programs=source.programs,
         )  # fmt: skip
 
 
@@ -180,44 +191,6 @@ def _checker(source: LiveSource, documents: tuple[str, ...]) -> Checker:
     from kpath.model.check import Checker
 
     return Checker.for_capture(source.header(), documents or BUILT_IN)
-
-
-def _dashboard(
-    source: LiveSource,
-    request: Request,
-    arp: bool,
-    documents: tuple[str, ...],
-    verdict: bool,
-    counting: Counting | None,
-) -> None:
-    from kpath.capture.ending import INTERRUPT, Ending
-    from kpath.cli.cost import Cost
-    from kpath.dashboard.app import run
-    from kpath.dashboard.keep import Keeper
-    from kpath.dashboard.referee import NEWEST_FIRST, referee
-    from kpath.flow import load
-    from kpath.model.view import build
-
-    header = source.header()
-    known = documents or NEWEST_FIRST
-    ending = Ending(request.duration)
-    ending.begin()
-    keeper = Keeper(header)
-    cost = Cost(source, selective=_selective(request))
-    stream = keeper.pass_on(cost.pass_on(source.chunks(ending)))
-    run(
-        counting.pass_on(stream, cost) if counting else stream,
-        request.iface,
-        referee(header.probes, known, build(header)) if verdict else None,
-        header=header,
-        documents=() if verdict else [load(name) for name in known],
-        arp=arp,
-        stop=lambda: ending.end(INTERRUPT),
-        save=keeper.save,
-        cost=cost.words,
-        observe=counting,
-        settled=lambda: source.settled,
-    )
 
 
 def _touch(path: str | None) -> None:

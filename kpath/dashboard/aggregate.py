@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from typing import TypeVar
 from kpath.dashboard.digest import Packet, Pass
 from kpath.dashboard.histogram import Histogram
 from kpath.dashboard.judge import Finding
-from kpath.dashboard.snapshot import OTHER_PATHS, DropRow, FindingRow, Omitted, PathRow, Snapshot
+from kpath.dashboard.snapshot import CHAIN, OTHER_PATHS, DropRow, FindingRow, Omitted, PathRow, Snapshot
 from kpath.dashboard.theme import WORST_FIRST
 
 K = TypeVar("K")
@@ -36,14 +36,29 @@ class Rate:
     __slots__ = ("_seconds",)
 
     def __init__(self) -> None:
-        self._seconds: dict[int, int] = {}
+        self._seconds: dict[int, float] = {}
 
-    def add(self, when: int, count: int = 1) -> None:
+    def add(self, when: int, count: float = 1) -> None:
         """Count at a time (ns)."""
         second = when // _SECOND
         self._seconds[second] = self._seconds.get(second, 0) + count
         if len(self._seconds) > 4 * WINDOW:
             self._seconds = {k: v for k, v in self._seconds.items() if k > second - 2 * WINDOW}
+
+    def spread(self, begin: int, end: int, count: int) -> None:
+        """Count what came evenly between two times (ns)."""
+        if end <= begin:
+            self.add(end, count)
+            return
+        begin = max(begin, end - 2 * WINDOW * _SECOND)
+        for second in range(begin // _SECOND, end // _SECOND + 1):
+            part = min(end, (second + 1) * _SECOND) - max(begin, second * _SECOND)
+            self.add(second * _SECOND, count * part / (end - begin))
+
+    def merge(self, other: Rate) -> None:
+        """Count what another one counted, too."""
+        for second, count in other._seconds.items():
+            self._seconds[second] = self._seconds.get(second, 0) + count
 
     def at(self, now: int, started: int) -> float:
         """A second, at ``now``; ``started`` is when counting began (ns)."""
@@ -63,6 +78,7 @@ class _Path:
     newest: Pass
     slowest: tuple[int, Packet]
     count: int = 0
+    counted: int = 0
     rate: Rate = field(default_factory=Rate)
     latency: Histogram = field(default_factory=Histogram)
     last: int = 0
@@ -112,7 +128,31 @@ class _Path:
             judged=self.judged,
             examples=tuple(self.examples) or (self.slowest[1],),
             slowest=self.slowest[1],
+            counted=self.counted,
+            latencies=self.latency.doublings() if self.counted else (),
         )
+
+    def fold_counted(
+        self, packets: Sequence[Packet], slowest: Packet | None, count: int, last: int, rate: Rate,
+        took: Iterable[tuple[int, int]],
+    ) -> None:  # fmt: skip
+        newest = packets[-1]
+        if last >= self.last:
+            self.newest, self.last = newest.passes[-1], last
+        self.count += count
+        self.counted += count
+        self.rate.merge(rate)
+        for duration, many in took:
+            self.latency.add(duration, many)
+        self.variants.add(newest.passes[0].variant)
+        if all(one.judged for one in newest.passes):
+            self.judged += count
+        for document in dict.fromkeys(o.document for one in newest.passes for o in one.opinions):
+            found = Counter(o.verdict for one in newest.passes for o in one.opinions if o.document == document)
+            self.verdicts.setdefault(document, Counter())[worst_first(found)[0][0]] += count
+        self.examples.extend(packets)
+        if slowest is not None and slowest.last - slowest.begin > self.slowest[0]:
+            self.slowest = slowest.last - slowest.begin, slowest
 
 
 @dataclass(slots=True)
@@ -129,10 +169,15 @@ class _Tally:
     def copy(self) -> _Tally:
         return replace(self, rate=self.rate.copy())
 
-    def fold(self, packet: Packet, one: Pass, finding: Finding | None = None) -> None:
-        self.count += 1
-        self.last = max(self.last, packet.last)
-        self.rate.add(packet.last)
+    def fold(
+        self, packet: Packet, one: Pass, finding: Finding | None, count: int, last: int, rate: Rate | None
+    ) -> None:
+        self.count += count
+        self.last = max(self.last, last)
+        if rate is None:
+            self.rate.add(last)
+        else:
+            self.rate.merge(rate)
         self.words = one.words
         if packet.detailed or not self.example.detailed:
             self.example, self.finding = packet, finding
@@ -180,43 +225,75 @@ class Aggregates:
         self._rate.add(when, packets)
         self._omit(packets=packets)
 
+    def fold_counted(
+        self, packets: Sequence[Packet], slowest: Packet | None, count: int, last: int, rate: Rate,
+        took: Iterable[tuple[int, int]],
+    ) -> None:  # fmt: skip
+        """Count so many packets that the kernel counted on one path; the newest of ``packets`` tells what path that is.
+
+        ``took`` says how many took how long (ns). Their number is not added to that of all packets.
+        """
+        newest = packets[-1]
+        key = self._key((newest.passes[0].netns, CHAIN.join(one.words for one in newest.passes)), count)
+        path = self._paths.get(key)
+        if path is None:
+            path = self._paths[key] = _Path(newest.passes[-1], (-1, newest))
+        path.fold_counted(packets, slowest, count, last, rate, took)
+        self.passes += count * len(newest.passes)
+        for one in newest.passes:
+            self._variants[one.variant] += count
+            self._note(newest, one, count, last, rate)
+
+    def add_counted(self, packets: int, rate: Rate, recent: Iterable[Packet]) -> None:
+        """So many packets were counted, at this rate; these are the last ones of which more is known."""
+        self.packets += packets
+        self._rate.merge(rate)
+        self._recent.extend(recent)
+
     def _omit(self, **more: int) -> None:
         self.omitted = replace(self.omitted, **{name: getattr(self.omitted, name) + n for name, n in more.items()})
 
     def _pass(self, packet: Packet, one: Pass) -> None:
         self.passes += 1
         self._variants[one.variant] += 1
-        key = one.key
-        if key not in self._paths and len(self._paths) >= MAX_PATHS:
-            key = ("", OTHER_PATHS)
-            self._omit(paths=1)
+        key = self._key(one.key)
         path = self._paths.get(key)
         if path is None:
             path = self._paths[key] = _Path(one, (-1, packet))
         path.fold(packet, one)
-        if one.end_how == "dropped":
-            self._tally(self._drops, (one.netns, one.end_reason, one.end_place), packet, one)
-        for opinion in one.opinions:
-            self._verdicts.setdefault(opinion.document, Counter())[opinion.verdict] += 1
-            if opinion.witnessed:
-                self._witnessed.setdefault(opinion.document, Counter()).update(opinion.witnessed)
-            if opinion.passed:
-                self._went_by.setdefault(opinion.document, Counter()).update(opinion.passed)
-            for finding in opinion.divergences:
-                self._tally(self._findings, (opinion.document, True, finding.title), packet, one, finding)
-            for finding in opinion.evolutions:
-                self._tally(self._findings, (opinion.document, False, finding.title), packet, one, finding)
+        self._note(packet, one, 1, packet.last, None)
 
-    def _tally(
-        self, table: dict[K, _Tally], key: K, packet: Packet, one: Pass, finding: Finding | None = None
-    ) -> None:
-        tally = table.get(key)
-        if tally is None:
-            if len(table) >= MAX_ROWS:
-                self._omit(rows=1)
-                return
-            tally = table[key] = _Tally(one.words, packet, finding)
-        tally.fold(packet, one, finding)
+    def _key(self, key: tuple[str, str], count: int = 1) -> tuple[str, str]:
+        if key in self._paths or len(self._paths) < MAX_PATHS:
+            return key
+        self._omit(paths=count)
+        return "", OTHER_PATHS
+
+    def _note(self, packet: Packet, one: Pass, count: int, last: int, rate: Rate | None) -> None:
+        """What so many passes like this one, the last at ``last`` (ns), show beside their path."""
+
+        def tally(table: dict[K, _Tally], key: K, finding: Finding | None = None) -> None:
+            row = table.get(key)
+            if row is None:
+                if len(table) >= MAX_ROWS:
+                    self._omit(rows=count)
+                    return
+                row = table[key] = _Tally(one.words, packet, finding)
+            row.fold(packet, one, finding, count, last, rate)
+
+        if one.end_how == "dropped":
+            tally(self._drops, (one.netns, one.end_reason, one.end_place))
+        for opinion in one.opinions:
+            self._verdicts.setdefault(opinion.document, Counter())[opinion.verdict] += count
+            for steps, often in ((self._witnessed, opinion.witnessed), (self._went_by, Counter(opinion.passed))):
+                if often:
+                    sums = steps.setdefault(opinion.document, Counter())
+                    for step, times in often.items():
+                        sums[step] += times * count
+            for finding in opinion.divergences:
+                tally(self._findings, (opinion.document, True, finding.title), finding)
+            for finding in opinion.evolutions:
+                tally(self._findings, (opinion.document, False, finding.title), finding)
 
     def snapshot(self, now: int, behind: int = 0) -> Snapshot:
         """The picture at ``now`` (ns); what only the stream knows is for the caller to fill in.

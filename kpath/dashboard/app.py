@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kpath.capture.tables import Header
+from kpath.dashboard.counted import Counted
 from kpath.dashboard.feed import LiveFeed
 from kpath.dashboard.judge import JudgeMaker
 from kpath.dashboard.look import Look
@@ -24,6 +25,7 @@ from kpath.dashboard.view_findings import Findings
 from kpath.dashboard.view_packets import Packets
 from kpath.dashboard.view_paths import Paths
 from kpath.flow import Document
+from kpath.model.check import Checker
 from kpath.model.view import CaptureView
 
 if TYPE_CHECKING:
@@ -51,8 +53,15 @@ def run(
     cost: Cost | None = None,
     observe: Observer | None = None,
     settled: Callable[[], int] | None = None,
+    checkers: Callable[[Header], Checker] | None = None,
+    change: Callable[[], str] | None = None,
+    counts: Callable[[Callable[[], Counted | None]], None] | None = None,
 ) -> Snapshot:
     """Show a stream of chunks until the user quits; returns the last snapshot.
+
+    A live stream may go from events to looks at counted paths and back (:mod:`kpath.capture.looks`); ``checkers`` makes
+    the checker of what comes then, ``change`` asks for it, when the user does, and ``counts`` is told where to ask for
+    what was counted.
 
     ``stream`` is iterated by another thread, to its end; for a live one ``stop`` asks it to end when the user quits.
     ``title`` is the interface, or the file. ``judge`` makes a judge when the assembler is there. ``documents`` are
@@ -66,14 +75,17 @@ def run(
 
     feed: LiveFeed | Recording
     if live:
-        feed = LiveFeed(stream, judge, arp=arp, stop_stream=stop, observe=observe, settled=settled)
+        feed = LiveFeed(stream, judge, arp=arp, stop_stream=stop, observe=observe, settled=settled, checkers=checkers)
+        if counts is not None:
+            counts(feed.counted)
     else:
         feed = Recording(stream, judge, arp=arp)
     look, views = outfit(feed, header, documents)
     about = About.of(title, live, header, cost)
-    app = Dashboard(feed, about, look=look, views=views, save=save, no_color=bool(os.environ.get("NO_COLOR")))
+    plain = bool(os.environ.get("NO_COLOR"))
+    app = Dashboard(feed, about, look=look, views=views, save=save, change=change, no_color=plain)
     try:
-        with _smooth():
+        with _smooth(), _own_terminal():
             app.run()
     finally:
         if not feed.stop(PATIENCE):
@@ -84,6 +96,23 @@ def run(
     if feed.failure is not None:
         raise feed.failure
     return app.snapshot
+
+
+@contextmanager
+def _own_terminal() -> Iterator[None]:
+    """While a program is compiled, what BCC writes to standard error goes elsewhere; Textual's pictures must not."""
+    before = sys.__stderr__
+    try:
+        terminal = os.fdopen(os.dup(before.fileno()), "w") if before is not None else None
+    except (OSError, ValueError):
+        terminal = None
+    sys.__stderr__ = terminal or before  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        sys.__stderr__ = before  # type: ignore[misc]
+        if terminal is not None:
+            terminal.close()
 
 
 @contextmanager
@@ -107,5 +136,5 @@ def outfit(
     """The user's choices at the beginning, and the views, for what is known of the capture."""
     kernel = CaptureView(header.probes) if header is not None and header.probes else None
     known = feed.documents or documents
-    look = Look(documents=known, judged=feed.documents != ())
+    look = Look(documents=known, judged=feed.judged)
     return look, (Paths(), Packets(), Drops(), Coverage(kernel), Findings())

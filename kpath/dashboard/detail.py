@@ -55,7 +55,9 @@ def opinion_of(one: Pass, document: str) -> Opinion | None:
 def _head(one: Pass, asked: bool) -> Text:
     text = Text("◆ " if asked else "◇ ", theme.SKY)
     text.append(one.headline, f"bold {theme.SKY}")
-    text.append(f"  {one.words}  {units.duration(one.latency)}", theme.FAINT)
+    text.append(f"  {one.words}", theme.FAINT)
+    if one.latency != NO_TIME:
+        text.append(f"  {units.duration(one.latency)}", theme.FAINT)
     return text
 
 
@@ -149,7 +151,7 @@ def inspect(packet: Packet, key: object, document: str = "") -> list[Text]:
     planned = PLAN_BY_NAME.get(step.function)
     if planned is not None:
         text.append(f"  {planned.why}", f"not bold {theme.INK}")
-    out = [text, _when(step)]
+    out = [text, _when(step, packet.timed)]
     said = [f"{step.hook} → {step.verdict}"] if step.hook else []
     said += [*step.pointers, *([f"dropped: {step.drop}"] if step.drop else [])]
     said += [f"called by {step.caller}"] if step.caller else []
@@ -167,7 +169,9 @@ def inspect(packet: Packet, key: object, document: str = "") -> list[Text]:
     return out
 
 
-def _when(step: Step) -> Text:
+def _when(step: Step, timed: bool) -> Text:
+    if not timed:
+        return Text("when is not known: the hops of this packet were not timed (those of one in 64 are)", theme.FAINT)
     if step.at == NO_TIME:
         return Text("was running before the packet came", theme.FAINT)
     text = Text(f"{step.at / 1000:.1f} µs since it began", theme.SKY)

@@ -65,7 +65,7 @@ class Pass:
     end_reason: str
     end_place: str
     latency: int
-    """ns from the pass's first event to the last before the buffer is freed."""
+    """ns from the pass's first event to the last before the buffer is freed; NO_TIME when its steps were not timed."""
     variant: int
     """Number of the exact path; passes with the same number took the same path."""
     steps: tuple[Step, ...]
@@ -93,6 +93,8 @@ class Packet:
     passes: tuple[Pass, ...]
     caused_by: int = 0
     retransmission: int = 0
+    timed: bool = True
+    """Is it known when each step was?"""
 
     @property
     def detailed(self) -> bool:
@@ -116,20 +118,29 @@ def latency(traversal: Traversal) -> int:
     return max(way) - min(way) if way else 0
 
 
-def packet(journey: Journey, passes: Sequence[Pass], begin: int, cause: Journey | None) -> Packet:
-    """The digest of a journey whose passes are digested; ``cause`` is the packet in answer to which it was made."""
+def packet(journey: Journey, passes: Sequence[Pass], begin: int, cause: Journey | None, offset: int = 0) -> Packet:
+    """The digest of a journey whose passes are digested; ``cause`` is the packet in answer to which it was made.
+
+    ``offset`` is added to numbers.
+    """
     header = words.best_header(journey)
     repeats = max((life.transmission for life in journey.lives), default=0)
     return Packet(
-        number=journey.number,
+        number=journey.number + offset,
         summary=words.packet(header) if header else "a packet without a header",
         length=words.length(header) if header else 0,
         begin=begin,
         last=journey.last,
         passes=tuple(passes),
-        caused_by=cause.number if cause else 0,
+        caused_by=cause.number + offset if cause else 0,
         retransmission=max(0, repeats - 1),
     )
+
+
+def endpoints(journey: Journey) -> str:
+    """Which packet it is, where only addresses, protocol and ports are known."""
+    header = words.best_header(journey)
+    return words.endpoints(header) if header else "a packet without a header"
 
 
 def digest(
@@ -140,11 +151,12 @@ def digest(
     variant: int,
     opinions: Sequence[Opinion] | None,
     steps: bool = True,
+    timed: bool = True,
 ) -> Pass:
     """The digest of one pass.
 
     ``begin`` is when the journey began, ``before`` when its step before this pass was (ns). ``opinions`` is None
-    when it was not judged; ``steps`` is off to leave details out.
+    when it was not judged; ``steps`` is off to leave details out, ``timed`` when frames' times only put them in order.
     """
     end = traversal.end
     return Pass(
@@ -156,9 +168,9 @@ def digest(
         end_how=end.how,
         end_reason=safe(end.reason),
         end_place=safe(know.place(end.place)) if end.place else "",
-        latency=latency(traversal),
+        latency=latency(traversal) if timed else NO_TIME,
         variant=variant,
-        steps=tuple(_steps(traversal, know, begin, before)) if steps else (),
+        steps=tuple(_steps(traversal, know, begin, before, timed)) if steps else (),
         incomplete=tuple(traversal.partial),
         opinions=tuple(opinions or ()),
         judged=opinions is not None,
@@ -170,14 +182,14 @@ def findings(one: Pass) -> list[tuple[Opinion, Finding]]:
     return [(opinion, finding) for opinion in one.opinions for finding in opinion.divergences]
 
 
-def _steps(traversal: Traversal, know: Knowledge, begin: int, before: int) -> list[Step]:
+def _steps(traversal: Traversal, know: Knowledge, begin: int, before: int, clock: bool) -> list[Step]:
     out: list[Step] = []
     pointers = (0, 0)
     stack = NO_TIME
     first = traversal.frames[0].time
     for depth, node in signature.walk(traversal.roots):
         frame, e = node.frame, node.frame.event
-        timed = frame.time >= begin and (node.own or frame.time >= first or not traversal.entered)
+        timed = clock and frame.time >= begin and (node.own or frame.time >= first or not traversal.entered)
         gap = max(0, frame.time - before) if timed else 0
         before = frame.time if timed else before
         said: list[str] = []

@@ -14,12 +14,17 @@ from typing import Protocol
 
 import numpy as np
 
+from kpath.capture.looks import EVENTS, PATHS, Look, Switched
+from kpath.capture.tables import Facts, Header, PlannedProbe
 from kpath.dashboard.aggregate import Aggregates, Rate
+from kpath.dashboard.counted import Counted
 from kpath.dashboard.digest import Packet
 from kpath.dashboard.judge import JudgeMaker
 from kpath.dashboard.pipeline import BUSY, FULL, Observer, Pipeline
+from kpath.dashboard.referee import Referee
 from kpath.dashboard.snapshot import Snapshot
 from kpath.flow import Document
+from kpath.model.check import Checker
 from kpath.trace.lives import Journey
 
 PERIOD = 0.25
@@ -77,8 +82,12 @@ class LiveFeed:
         clock: Clock = time.monotonic_ns,
         cpu: Callable[[], float] = time.process_time,
         settled: Callable[[], int] | None = None,
+        checkers: Callable[[Header], Checker] | None = None,
     ) -> None:
-        """``settled`` tells the time (ns) until which all events have been handed over; without it the clock does."""
+        """``settled`` tells the time (ns) until which all events have been handed over; without it the clock does.
+
+        ``checkers`` makes the checker of a capture that begins later: of counted paths, and of events after these.
+        """
         self.failure: BaseException | None = None
         self.length = 0
         self.lag = 0.0
@@ -86,6 +95,10 @@ class LiveFeed:
         self._stream = stream
         self._pipeline = Pipeline(judge_maker, arp=arp, observe=observe)
         self._aggregates = Aggregates()
+        self._checkers = checkers
+        self._checker: tuple[Sequence[PlannedProbe], Checker] | None = None
+        self._counted: Counted | None = None
+        self._mode, self._said = EVENTS, ""
         self._stop_stream = stop_stream or (lambda: None)
         self._clock = clock
         self._settled = settled or clock
@@ -121,6 +134,15 @@ class LiveFeed:
     def seek(self, position: int) -> None:
         """A running capture has no place to go back to; the view keeps the last packets."""
 
+    def counted(self) -> Counted | None:
+        """What the kernel counted, None as long as it has not."""
+        return self._counted
+
+    @property
+    def judged(self) -> bool:
+        """Are paths checked against documents?"""
+        return self._pipeline.judge is not None or self._checkers is not None
+
     @property
     def documents(self) -> Sequence[Document]:
         """What the judge judges by; none without a judge."""
@@ -148,14 +170,57 @@ class LiveFeed:
 
     def take(self, chunk: object) -> None:
         """Consume one chunk."""
-        before = self._pipeline.assembler.events
+        if isinstance(chunk, Look):
+            self._look(chunk)
+            return
+        if isinstance(chunk, Switched):
+            self._switch(chunk)
+            return
+        before = self._pipeline.events
         self._measure(chunk)
         self._fold(self._pipeline.take(chunk))
         # While there is a backlog, journeys that the clock would end have events waiting: the stream's time decides.
         if self.lag < BEHIND:
             self._fold(self._pipeline.tick(self._settled()))
         # Either may release events that were held back to be put in order.
-        self._events.add(self._clock(), self._pipeline.assembler.events - before)
+        self._events.add(self._clock(), self._pipeline.events - before)
+
+    def _look(self, look: Look) -> None:
+        """The kernel counted."""
+        assert self._counted is not None
+        for table in look.tables:
+            if isinstance(table, Facts):
+                self._pipeline.learn(table)
+        self._counted.take(look)
+
+    def _switch(self, switched: Switched) -> None:
+        """Another capture begins; what was seen of the one before is kept."""
+        self._said = switched.words
+        if switched.header is None:
+            self.publish()
+            return
+        self._fold(self._pipeline.flush())
+        self.lag = 0.0
+        self._mode = switched.mode
+        self.publish()
+        if switched.mode == PATHS:
+            checker = self._checker_for(switched.header)
+            if self._counted is None:
+                self._counted = Counted(checker, digests=True)
+            self._counted.resume(checker, self._pipeline.number)
+            self._pipeline.renew(self._pipeline.number)
+        elif self._counted is not None:
+            self._counted.close()
+            checkers, header = self._checkers, switched.header
+            judges = (lambda assembler: Referee(checkers(header), assembler)) if checkers else None
+            self._pipeline.renew(self._counted.number, judges)
+
+    def _checker_for(self, header: Header) -> Checker | None:
+        if self._checkers is None:
+            return None
+        if self._checker is None or self._checker[0] != header.probes:
+            self._checker = header.probes, self._checkers(header)
+        return self._checker[1]
 
     def _measure(self, chunk: object) -> None:
         """How far behind? An empty chunk says that nothing is waiting."""
@@ -187,12 +252,19 @@ class LiveFeed:
             if now > when:
                 self._share = (spent - self._cpu_before[0]) / ((now - when) / 1e9)
             self._cpu_before = spent, now
+        aggregates, counting = self._aggregates, None
+        if self._counted is not None:
+            aggregates, counting = aggregates.copy(), self._counted.counting()
+            self._counted.fold(aggregates)
         snapshot = replace(
-            self._aggregates.snapshot(now, int(self.lag * 1e9)),
-            events=self._pipeline.assembler.events,
+            aggregates.snapshot(now, int(self.lag * 1e9)),
+            mode=self._mode,
+            said=self._said,
+            counting=counting,
+            events=self._pipeline.events,
             event_rate=self._events.at(now, self._aggregates.started),
             lost=self._pipeline.lost,
-            missed=self._pipeline.missed,
+            missed=self._pipeline.missed + (counting.missed if counting else 0),
             full=self._pipeline.full,
             probes=self._pipeline.probes,
             cpu=self._share,

@@ -31,7 +31,8 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("Find", (
         ("/", "search; n and N: the next, the one before"),
         ("f", "filter: words that must occur, -words that must not"),
-        ("s", "save what was captured so far to a file"),
+        ("s", "save what was captured so far: .kpath for events, else the counts"),
+        ("m", "live: count paths in the kernel, or read every event again"),
         ("q, ctrl+c", "quit"),
     )),
 )  # fmt: skip
@@ -63,4 +64,8 @@ def text() -> list[Text]:
     out.append(Text("What is kept", f"bold {theme.SKY}"))
     out.append(Text(f"  The last {RECENT} packets, and {EXAMPLES} with the slowest for each path. When packets come"))
     out.append(Text("  faster than they can be looked at, fewer keep their steps; what is left out is said."))
+    out.append(Text("While paths are counted", f"bold {theme.SKY}"))
+    out.append(Text("  The kernel counts each packet on its path (⇒ between its passes) and how long it took. The"))
+    out.append(Text("  hops of each path come up once, and those of one packet in 64 with their times. Hooks'"))
+    out.append(Text("  verdicts and functions without a packet are not seen."))
     return out

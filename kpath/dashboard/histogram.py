@@ -19,14 +19,14 @@ class Histogram:
         self.smallest = 0
         self.largest = 0
 
-    def add(self, duration: int) -> None:
-        """Count one duration; below 1 ns it counts as 1 ns."""
+    def add(self, duration: int, count: int = 1) -> None:
+        """Count a duration; below 1 ns it counts as 1 ns."""
         duration = max(1, duration)
         bucket = math.floor(math.log2(duration) * _PER_DOUBLING)
-        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+        self._buckets[bucket] = self._buckets.get(bucket, 0) + count
         self.smallest = min(self.smallest, duration) if self.count else duration
         self.largest = max(self.largest, duration)
-        self.count += 1
+        self.count += count
 
     def percentile(self, share: float) -> int:
         """The duration that ``share`` (0 to 1) of all are not longer than; 0 when there are none."""
@@ -40,6 +40,15 @@ class Histogram:
                 middle = round(2 ** ((bucket + 0.5) / _PER_DOUBLING))
                 return min(max(middle, self.smallest), self.largest)
         return self.largest
+
+    def doublings(self) -> tuple[tuple[int, int], ...]:
+        """From where (ns) to its double, and how many: without gaps from the shortest to the longest."""
+        found: dict[int, int] = {}
+        for bucket, count in self._buckets.items():
+            found[bucket // _PER_DOUBLING] = found.get(bucket // _PER_DOUBLING, 0) + count
+        if not found:
+            return ()
+        return tuple((1 << at, found.get(at, 0)) for at in range(min(found), max(found) + 1))
 
     def copy(self) -> Histogram:
         """One that counts on by itself."""

@@ -42,6 +42,11 @@ class Keeper:
         self._dropped: Counter[int] = Counter()
         self._dropped_until = header.monotonic_ns
 
+    @property
+    def empty(self) -> bool:
+        """Has no event come?"""
+        return not self._size and not self._dropped
+
     def pass_on(self, stream: Iterable[object]) -> Iterator[object]:
         """The same chunks, as they come."""
         for chunk in stream:

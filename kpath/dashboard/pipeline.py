@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -54,19 +55,43 @@ class Pipeline:
         """How many planned functions are attached and silent, as told last: modules may be loaded meanwhile."""
         self.learned: dict[int, tuple[str, ...]] = {}
         """Functions of each exact path, by its number."""
+        self.number = 0
+        """The highest number of a packet so far."""
+        self._judge_maker = judge_maker
         self._arp = arp
+        self._offset = 0
+        self._past = Counter[str]()
         self._variants: dict[tuple[object, ...], int] = {}
         self._turn = 0
+
+    def renew(self, number: int, judge_maker: JudgeMaker | None = None) -> None:
+        """The capture is over, and what comes next is of another one, whose packets get numbers from here on."""
+        self._past = Counter(lost=self.lost, missed=self.missed, full=self.full, events=self.events)
+        self.footer = None
+        self.assembler = Assembler()
+        self._judge_maker = self._judge_maker or judge_maker
+        self.judge = self._judge_maker(self.assembler) if self._judge_maker else None
+        self._offset = self.number = max(self.number, number)
+
+    @property
+    def events(self) -> int:
+        """Events so far."""
+        return self._past["events"] + self.assembler.events
 
     def take(self, chunk: object) -> list[Journey]:
         """Feed one chunk; returns the journeys that are finished now and are to be shown."""
         if isinstance(chunk, Footer):
             self.footer = chunk
-        elif isinstance(chunk, Facts) and isinstance(states := chunk.values.get("probe_states"), Mapping):
+        elif isinstance(chunk, Facts):
+            self.learn(chunk)
+        return self._wanted(self.assembler.feed(chunk))
+
+    def learn(self, chunk: Facts) -> None:
+        """How many functions are probed."""
+        if isinstance(states := chunk.values.get("probe_states"), Mapping):
             counts = {state: count for state, count in states.items() if isinstance(count, int)}
             attached = counts.pop("attached", 0)
             self.probes = attached, sum(counts.values())
-        return self._wanted(self.assembler.feed(chunk))
 
     def tick(self, now: int) -> list[Journey]:
         """The clock (CLOCK_MONOTONIC, ns) went on."""
@@ -100,7 +125,8 @@ class Pipeline:
             times += [frame.time for frame in one.frames]
         if self.observe is not None:
             self.observe.packet(passes, [(o.document, o.verdict) for one in digests for o in one.opinions])
-        found = packet(journey, digests, begin, passes[0].cause)
+        found = packet(journey, digests, begin, passes[0].cause, self._offset)
+        self.number = max(self.number, found.number)
         journey.let_go()
         return found
 
@@ -110,19 +136,19 @@ class Pipeline:
         told = sum(sum(loss.lost.values()) for loss in self.assembler.losses)
         found = sum(sum(gap.lost.values()) for gap in self.assembler.gaps)
         final = sum(self.footer.lost.values()) if self.footer else 0
-        return max(told, found, final)
+        return self._past["lost"] + max(told, found, final)
 
     @property
     def missed(self) -> int:
         """Hits so far at which a probe did not run."""
         told = sum(sum(loss.missed.values()) for loss in self.assembler.losses)
-        return max(told, sum(self.footer.missed.values()) if self.footer else 0)
+        return self._past["missed"] + max(told, sum(self.footer.missed.values()) if self.footer else 0)
 
     @property
     def full(self) -> int:
         """Packets and stacks so far for which the kernel side's tables had no room."""
         told = sum(sum(loss.tables.values()) for loss in self.assembler.losses)
-        return max(told, sum(self.footer.tables.values()) if self.footer else 0)
+        return self._past["full"] + max(told, sum(self.footer.tables.values()) if self.footer else 0)
 
     def _wanted(self, journeys: Iterable[Journey]) -> list[Journey]:
         return [journey for journey in journeys if journey.wanted(arp=self._arp)]

@@ -105,6 +105,11 @@ class Recording:
             self._change.notify()
 
     @property
+    def judged(self) -> bool:
+        """Are paths checked against documents?"""
+        return self._pipeline.judge is not None
+
+    @property
     def documents(self) -> Sequence[Document]:
         """What the judge judges by; none without a judge."""
         judge = self._pipeline.judge

@@ -45,14 +45,25 @@ class Referee:
         self.documents: Sequence[Document] = tuple(judge.document for judge in checker.judges)
         self._checker = checker
         self._assembler = assembler
-        self._graphs: dict[str, Graph] = {judge.document.name: judge.machine.graph for judge in checker.judges}
-        self._cites: dict[tuple[str, int], Mapping[str, str]] = {}
-        self._frontiers = {judge.document.name: Frontiers(judge.machine) for judge in checker.judges}
+        self._opinions = Opinions(checker)
 
     def judge(self, traversal: Traversal) -> list[Opinion]:
         """One for each document that covers the pass."""
         lost = self._assembler.lost_during(*span(traversal))
         judgements = self._checker.judge(traversal, self._assembler.knowledge, lost)
+        return self._opinions.of(traversal, judgements)
+
+
+class Opinions:
+    """A checker's judgements as the view's opinions."""
+
+    def __init__(self, checker: Checker) -> None:
+        self._graphs: dict[str, Graph] = {judge.document.name: judge.machine.graph for judge in checker.judges}
+        self._cites: dict[tuple[str, int], Mapping[str, str]] = {}
+        self._frontiers = {judge.document.name: Frontiers(judge.machine) for judge in checker.judges}
+
+    def of(self, traversal: Traversal, judgements: Iterable[Judgement]) -> list[Opinion]:
+        """One for each document that covers the pass."""
         frames = [node.frame for _, node in signature.walk(traversal.roots)]
         return [self._opinion(j, frames) for j in judgements if j.verdict is not Verdict.NOT_COVERED]
 

@@ -13,6 +13,7 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 
+from kpath.capture.looks import PATHS
 from kpath.dashboard import detail, skin, status, theme, theme_light
 from kpath.dashboard.digest import Packet
 from kpath.dashboard.feed import Feed
@@ -84,6 +85,8 @@ class Screenful(App[int]):
         self._search = ""
         self._said = ""
         self._signals = Signals()
+        self.changes = False
+        """Can the capture go from events to counted paths and back?"""
 
     @property
     def lit(self) -> bool:
@@ -207,7 +210,8 @@ class Screenful(App[int]):
         """What must be known of the screen: an answer for a moment, else all that makes it other than it seems."""
         if self._said:
             return [Text(f" {self._said}", theme.YELLOW)]
-        out = [notice] if (notice := status.notice(self.snapshot)) else []
+        out = status.mode(self.snapshot)
+        out += [notice] if (notice := status.notice(self.snapshot)) else []
         if self.paused:
             out.append(Text(" The screen is held still; the capture goes on (space).", theme.YELLOW))
         if self.look.filter and self.mode == "list":
@@ -224,7 +228,11 @@ class Screenful(App[int]):
         else:
             keys += [("enter", "open"), ("/", "search"), ("f", "filter"), ("o", "sort"), ("d", "doc")]
             keys += [("s", "save")] if live else [("[ ]", "time")]
+            if self.changes:
+                keys.insert(3, ("m", "events" if self.snapshot.mode == PATHS else "paths"))
         between = "  " if sum(len(key + what) + 3 for key, what in keys) < self.size.width else " "
+        while sum(len(key + what) + 1 + len(between) for key, what in keys) > self.size.width:
+            keys.remove(keys[-2])  # the help has them all
         line = Text(" ")
         for key, what in keys:
             line.append(key, f"bold {theme.SKY}").append(f" {what}{between}", theme.INK)

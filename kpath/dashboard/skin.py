@@ -85,6 +85,7 @@ KEYS: Final = (
     Binding("o", "sort", show=False),
     Binding("O", "turn", show=False),
     Binding("d", "document", show=False),
+    Binding("m", "change", show=False),
     Binding("t", "light", show=False),
 )
 """None is shown by Textual; the last line of the screen and ``help.py`` tell them."""

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kpath.capture.looks import EVENTS, Governed
 from kpath.dashboard.digest import Packet
 from kpath.dashboard.judge import Finding
 
+CHAIN = " ⇒ "
+"""Between the passes of a packet, where a row stands for the whole of its way."""
 OTHER_PATHS = "(other paths: the table is full)"
 
 
 @dataclass(frozen=True, slots=True)
 class PathRow:
-    """One row of the table of paths: all passes with the same words in the same namespace."""
+    """One row of the table of paths: all passes with the same words in the same namespace.
+
+    Where the kernel counts, a row stands for the whole way of a packet's buffer, which may be several passes.
+    """
 
     netns: str
     words: str
@@ -37,6 +43,10 @@ class PathRow:
     examples: tuple[Packet, ...]
     """Packets that took it, newest last."""
     slowest: Packet
+    counted: int = 0
+    """How many of them the kernel counted; the others were seen event by event."""
+    latencies: tuple[tuple[int, int], ...] = ()
+    """From where (ns) to its double, and how many; only where the kernel counted."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -99,6 +109,33 @@ class Omitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Counting:
+    """The account of the packets that the kernel counted by their paths."""
+
+    packets: int = 0
+    """Counted under a path."""
+    unlisted: int = 0
+    """Counted, but under no path, because the kernel's table is full."""
+    transient: int = 0
+    """Not counted, because they were under way when the sampling changed."""
+    passed: int = 0
+    """Left out by the filter."""
+    cut: int = 0
+    """With more hops than are kept."""
+    no_room: int = 0
+    """Not followed, because the kernel's table of packets was full."""
+    unknown: int = 0
+    """On paths whose hops have not come up yet."""
+    missed: int = 0
+    """Hits at which a probe did not run."""
+    under_way: int = 0
+    paths: int = 0
+    """Exact paths."""
+    governed: Governed | None = None
+    """None while nothing is counted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything at one moment. Times are CLOCK_MONOTONIC, ns; rates a second."""
 
@@ -137,5 +174,11 @@ class Snapshot:
     """Why the stream has ended; empty while it has not."""
     failed: bool = False
     """It ended with an error."""
+    mode: str = EVENTS
+    """How packets are captured now: events, or paths."""
+    said: str = ""
+    """Why that is so, where it was not so from the beginning; or why it cannot be otherwise."""
+    counting: Counting | None = None
+    """None when nothing was counted by the kernel so far."""
     position: tuple[int, int] = (0, 0)
     """In a recording: which of how many packets are shown."""

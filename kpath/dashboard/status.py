@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from kpath.capture.looks import PATHS
 from kpath.capture.tables import Header
 from kpath.dashboard import theme, units
-from kpath.dashboard.snapshot import Omitted, Snapshot
+from kpath.dashboard.snapshot import Counting, Omitted, Snapshot
 from kpath.report.words import printable
 
 NARROW, ROOMY = 100, 140
@@ -72,7 +73,7 @@ def lines(
 
 
 def _first(about: About, snapshot: Snapshot, width: int, paused: bool) -> Text:
-    state, style = "● LIVE", theme.GREEN
+    state, style = ("● COUNTING", theme.SKY) if snapshot.mode == PATHS else ("● LIVE", theme.GREEN)
     if not about.live:
         state, style = "■ RECORDING", theme.SKY
     if snapshot.state:
@@ -96,6 +97,8 @@ def _first(about: About, snapshot: Snapshot, width: int, paused: bool) -> Text:
 def _counts(about: About, snapshot: Snapshot, width: int) -> Text:
     text = Text(" ")
     live = about.live and not snapshot.state
+    if snapshot.mode == PATHS and snapshot.counting is not None:
+        return _counted(snapshot, snapshot.counting, live)
     for name, number, per_second in (
         ("packets", snapshot.packets, snapshot.packet_rate),
         ("events", snapshot.events, snapshot.event_rate),
@@ -112,6 +115,30 @@ def _counts(about: About, snapshot: Snapshot, width: int) -> Text:
     return text
 
 
+def _counted(snapshot: Snapshot, counting: Counting, live: bool) -> Text:
+    """The account of counted paths: what is not as it should be is said, the rest is left out."""
+    text = Text(" packets ", theme.FAINT)
+    text.append(f"{units.count(snapshot.packets)} ", f"bold {theme.INK}")
+    text.append(f"{units.rate(snapshot.packet_rate)}/s  " if live else " ", theme.INK)
+    text.append("paths ", theme.FAINT).append(f"{units.count(counting.paths)}  ", f"bold {theme.INK}")
+    one_in = counting.governed.one_in if counting.governed else 1
+    text.append("followed ", theme.FAINT)
+    text.append("all  " if one_in == 1 else f"! 1 in {one_in}  ", theme.INK if one_in == 1 else f"bold {theme.ORANGE}")
+    for name, number, always in (
+        ("missed", snapshot.missed, True),
+        ("lost", snapshot.lost, False),
+        ("unlisted", counting.unlisted, False),
+        ("cut", counting.cut, False),
+        ("transient", counting.transient, False),
+        ("no room", counting.no_room, False),
+    ):
+        if number or always:
+            mark = "! " if number else ""
+            text.append(f"{name} ", theme.FAINT)
+            text.append(f"{mark}{units.count(number)}  ", f"bold {theme.ORANGE}" if number else theme.INK)
+    return text
+
+
 def _verdicts(snapshot: Snapshot, document: str) -> Text:
     text = Text()
     for verdict, number in snapshot.verdicts.get(document, {}).items():
@@ -121,6 +148,13 @@ def _verdicts(snapshot: Snapshot, document: str) -> Text:
 
 def _cost(about: About, snapshot: Snapshot) -> Text:
     text = Text()
+    governed = snapshot.counting.governed if snapshot.counting is not None else None
+    if snapshot.mode == PATHS and governed is not None:
+        if governed.share is not None:
+            text.append("kpath ", theme.FAINT).append(f"{governed.share:.1%} of the machine", theme.INK)
+            allowed = f", {governed.budget:.1%} allowed " if governed.budget is not None else " "
+            text.append(allowed, theme.FAINT)
+        return text
     if snapshot.cpu is not None and about.live:
         text.append("kpath ", theme.FAINT).append(f"{snapshot.cpu:.0%} cpu ", theme.INK)
     if about.cost is not None and (cost := about.cost(snapshot)):
@@ -148,6 +182,17 @@ def _right(left: Text, right: Text, width: int) -> Text:
     return left + right
 
 
+def mode(snapshot: Snapshot) -> list[Text]:
+    """Why packets are captured as they are, where that has changed; and why not all of them are followed."""
+    out = [Text(f" {printable(snapshot.said)}", theme.SKY)] if snapshot.said else []
+    governed = snapshot.counting.governed if snapshot.counting is not None else None
+    if snapshot.mode == PATHS and governed is not None and governed.one_in > 1:
+        why = f", for {governed.why}" if governed.why else ""
+        words = f" ! One packet in {governed.one_in} is followed{why}: counts and rates are of these."
+        out.append(Text(words, theme.ORANGE))
+    return out
+
+
 def notice(snapshot: Snapshot) -> Text | None:
     """What the user must know of the numbers on the screen; None when there is nothing."""
     if snapshot.failed or (snapshot.state and snapshot.state != "reading"):
@@ -160,7 +205,21 @@ def notice(snapshot: Snapshot) -> Text | None:
         words.append(f"{snapshot.lag:.0f} s behind the kernel, try a filter")
     if more := left_out(snapshot.omitted):
         words.append(more)
+    if snapshot.mode == PATHS and snapshot.counting is not None:
+        words += _uncounted(snapshot.counting)
     return Text(" ! " + "; ".join(words), theme.ORANGE) if words else None
+
+
+def _uncounted(counting: Counting) -> list[str]:
+    """What of the packets cannot be told, each in a few words."""
+    said = (
+        (counting.unknown, "on paths whose hops have not come up yet"),
+        (counting.unlisted, "on further paths, for the kernel's table is full"),
+        (counting.cut, "with more hops than are kept, of which the first are shown"),
+        (counting.transient, "not counted, being under way when the sampling changed"),
+        (counting.no_room, "not followed, for the kernel's table of packets was full"),
+    )
+    return [f"{units.plural(number, 'packet')} {words}" for number, words in said if number]
 
 
 def left_out(omitted: Omitted) -> str:

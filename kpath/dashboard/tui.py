@@ -7,6 +7,7 @@ from time import strftime
 
 from textual import work
 
+from kpath.capture.looks import PATHS
 from kpath.dashboard import help
 from kpath.dashboard.feed import Feed
 from kpath.dashboard.listing import Listing
@@ -37,10 +38,14 @@ class Dashboard(Screenful):
         look: Look | None = None,
         views: Sequence[View] | None = None,
         save: Save | None = None,
+        change: Callable[[], str] | None = None,
         no_color: bool = False,
     ) -> None:
+        """``change`` asks for the other mode of capture, and returns what to tell the user."""
         super().__init__(feed, about, look=look, views=views, no_color=no_color)
         self._save = save
+        self._change = change
+        self.changes = change is not None
         self._default_name = ""
         """What to save to when the user gives no name."""
 
@@ -210,6 +215,13 @@ class Dashboard(Screenful):
             self.look.sort[self.view.name] = (sort, not descending)
             self.draw()
 
+    def action_change(self) -> None:
+        """From events to counted paths, or back."""
+        if self._change is None:
+            self._say("Only a running capture can count paths instead of reading events.")
+        else:
+            self._say(printable(self._change()))
+
     def action_document(self) -> None:
         """The next document."""
         if self.look.documents:
@@ -253,7 +265,7 @@ class Dashboard(Screenful):
         if what == "save" and self._save is None:
             self._say(_NO_SAVE if self._about.live else "This is a recording already.")
             return
-        self._default_name = strftime("kpath-%H%M%S.kpath")
+        self._default_name = strftime("kpath-%H%M%S.") + ("json" if self.snapshot.mode == PATHS else "kpath")
         begin = self.look.filter if what == "filter" else ""
         self._prompt.ask(what, begin, self._default_name if what == "save" else "")
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.cells import cell_len, set_cell_size
 
 
 def duration(ns: int) -> str:
-    """At most seven characters: ``812 ns``, ``12.3 µs``, ``4.56 ms``, ``1.2 s``, ``14 min``, ``3 d``."""
+    """At most seven characters: ``812 ns``, ``12.3 µs``, ``4.56 ms``, ``1.2 s``, ``14 min``, ``3 d``; ``·`` if unknown,
+    which is below 0."""
+    if ns < 0:
+        return "·"
     if ns < 1000:
         return f"{ns} ns"
     for factor, unit in ((1e3, "µs"), (1e6, "ms"), (1e9, "s")):
@@ -79,6 +84,17 @@ def bar(share: float, width: int) -> str:
     eighths = round(min(1.0, max(0.0, share)) * width * 8)
     full, rest = divmod(eighths, 8)
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width)
+
+
+def share(part: float) -> str:
+    """Of a whole, at most five characters: ``12.3%``, ``0.02%``, ``100%``."""
+    return f"{part:.{0 if part >= 0.9995 else 1 if part >= 0.001 or not part else 2}%}"
+
+
+def bars(counts: Sequence[int]) -> str:
+    """A bar for each count, the highest for the largest; what is not nothing is seen."""
+    most = max(counts, default=0)
+    return "".join("▁▂▃▄▅▆▇█"[max(0, -(-count * 8 // most) - 1)] if count else " " for count in counts)
 
 
 def plural(number: int, one: str, many: str = "") -> str:

@@ -7,6 +7,7 @@ from functools import partial
 
 from rich.text import Text
 
+from kpath.capture.looks import PATHS
 from kpath.dashboard import theme, units
 from kpath.dashboard.coverage import Place, Share, chart, is_frame, seen, shares
 from kpath.dashboard.digest import Packet, Pass
@@ -53,7 +54,7 @@ class Coverage:
         witnessed = witnessed_of(snapshot, look)
         passed = snapshot.passed.get(document.name, {})
         share = shares(places, snapshot.functions, witnessed, passed)
-        out = [Row("", "", partial(_title, document.name, share[""], witnessed is not None))]
+        out = [Row("", "", partial(_title, document.name, share[""], _remark(snapshot, witnessed is not None)))]
         for place in places:
             if place.step is None:
                 flow = share.get(place.flow.name)
@@ -138,12 +139,18 @@ def _about(place: Place, passed: int, count: int) -> list[Text]:
     return out
 
 
-def _title(name: str, share: Share, exact: bool, width: int) -> Text:
+def _remark(snapshot: Snapshot, exact: bool) -> str:
+    if snapshot.mode == PATHS:
+        return "(counting paths: only functions that have a packet are seen)"
+    return "" if exact else "(by function's name)"
+
+
+def _title(name: str, share: Share, remark: str, width: int) -> Text:
     text = Text(name, f"bold {theme.INK}")
     text.append(f"  {units.bar(share.share, 20)}", theme.GREEN)
     text.append(f" {share.seen} of {share.of} steps seen", theme.INK)
-    if not exact:
-        text.append("  (by function's name)", theme.FAINT)
+    if remark:
+        text.append(f"  {remark}", theme.FAINT)
     return text
 
 

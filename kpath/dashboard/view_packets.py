@@ -7,12 +7,15 @@ from functools import partial
 
 from rich.text import Text
 
+from kpath.capture.looks import PATHS
 from kpath.dashboard import theme, units
-from kpath.dashboard.digest import Packet, Pass
+from kpath.dashboard.digest import NO_TIME, Packet, Pass
 from kpath.dashboard.look import Look
 from kpath.dashboard.rows import Cell, Column, Row, line
 from kpath.dashboard.signature import ARROW
 from kpath.dashboard.snapshot import Snapshot
+
+_SAMPLE = "The kernel counts each packet, and the hops of one in 64 come up: this is a list of those."
 
 
 class Packets:
@@ -47,7 +50,8 @@ class Packets:
     def inspect(self, key: Hashable, snapshot: Snapshot, look: Look) -> list[Text]:
         """Its passes, one a line."""
         packet = next((p for p in snapshot.recent if p.number == key), None)
-        return about(packet) if packet else []
+        sample = [Text(_SAMPLE, theme.FAINT)] if snapshot.mode == PATHS else []
+        return about(packet) + sample if packet else []
 
     def packets(self, key: Hashable, snapshot: Snapshot) -> tuple[Packet, ...]:
         """All in the list, up to this one and back to the oldest: one can go on from it to its neighbours."""
@@ -63,6 +67,8 @@ class Packets:
 
     def empty(self, snapshot: Snapshot, look: Look) -> str:
         """Nothing yet."""
+        if snapshot.mode == PATHS:
+            return f"No packet's hops have come up yet. {_SAMPLE}"
         return "No packet has come to its end yet." if not snapshot.state else "There are no packets."
 
 
@@ -72,7 +78,8 @@ def about(packet: Packet) -> list[Text]:
     for one in packet.passes:
         text = Text(f"{one.netns}: ", theme.FAINT)
         text.append(one.words, theme.INK)
-        text.append(f"  {units.duration(one.latency)}", theme.SKY)
+        if one.latency != NO_TIME:
+            text.append(f"  {units.duration(one.latency)}", theme.SKY)
         out.append(text)
     return out
 
@@ -80,10 +87,13 @@ def about(packet: Packet) -> list[Text]:
 def title(packet: Packet) -> Text:
     """One line that says which packet it is."""
     text = Text(f"#{packet.number} {packet.summary}", f"bold {theme.INK}")
-    text.append(f"  {packet.length} bytes", "not bold")
+    if packet.length:
+        text.append(f"  {packet.length} bytes", "not bold")
     text.append(f"  {units.duration(packet.last - packet.begin)}", f"not bold {theme.SKY}")
     if packet.retransmission:
         text.append(f"  retransmission {packet.retransmission}", f"not bold {theme.YELLOW}")
+    if not packet.timed:
+        text.append("  hops not timed", f"not bold {theme.FAINT}")
     if packet.caused_by:
         text.append(f"  caused by #{packet.caused_by}", f"not bold {theme.FAINT}")
     return text

@@ -12,7 +12,7 @@ from kpath.dashboard import theme, units
 from kpath.dashboard.digest import Packet, Pass
 from kpath.dashboard.look import Look, namespaces_width
 from kpath.dashboard.rows import Cell, Column, Row, line
-from kpath.dashboard.snapshot import PathRow, Snapshot
+from kpath.dashboard.snapshot import CHAIN, PathRow, Snapshot
 
 _WIDE = 130
 """From here on there is room for a verdict for each document."""
@@ -33,6 +33,8 @@ class Paths:
         out = [Column("count", "COUNT", 6, right=True), Column("rate", "/S", 5, right=True)]
         out += [Column("p50", "P50", 7, right=True), Column("p99", "P99", 7, right=True)]
         out.append(Column("last", "LAST", 5, 96, right=True))
+        if snapshot.counting is not None:
+            out.insert(2, Column("share", "SHARE", 5, 90, right=True))
         if look.judged:
             several = len(look.documents) > 1
             out.append(Column("verdict", "V", 2, until=_WIDE if several else 1 << 16))
@@ -51,7 +53,7 @@ class Paths:
         sort, descending = look.sort.get(self.name, (self.sorts[0], True))
         ordered = sorted(snapshot.paths, key=lambda row: row.key)
         ordered.sort(key=lambda row: _sort_key(row, sort, look), reverse=descending)
-        return [Row(row.key, _searchable(row), partial(_draw, columns, row, snapshot.now, look)) for row in ordered]
+        return [Row(row.key, _searchable(row), partial(_draw, columns, row, snapshot, look)) for row in ordered]
 
     def inspect(self, key: Hashable, snapshot: Snapshot, look: Look) -> list[Text]:
         """The whole of the words, and what the columns had no room for."""
@@ -61,10 +63,11 @@ class Paths:
         title = Text(f"{row.netns}: " if row.netns else "", theme.FAINT)
         title.append(row.words, f"bold {theme.INK}")
         exact = units.plural(row.variants, "exact path")
-        text = f"{units.plural(row.count, 'pass', 'passes')} on {exact}, last {units.age(snapshot.now - row.last)}"
+        what = units.plural(row.count, "packet") if row.counted else units.plural(row.count, "pass", "passes")
+        text = f"{what} on {exact}, last {units.age(snapshot.now - row.last)}"
         times = f"half within {units.duration(row.p50)}, 99 % within {units.duration(row.p99)}"
         title.append(f"  ⇒ {row.end}", f"not bold {theme.end_style(row.end_how)}")
-        return [title, Text(f"{text}; {times}"), *_verdicts(row)]
+        return [title, Text(f"{text}; {times}"), *_times(row, snapshot), *_verdicts(row)]
 
     def packets(self, key: Hashable, snapshot: Snapshot) -> tuple[Packet, ...]:
         """The last ones that took it, and first of all the slowest."""
@@ -75,7 +78,10 @@ class Paths:
         return (row.slowest, *rest) if row.slowest.detailed else row.examples
 
     def concerns(self, key: Hashable, one: Pass) -> bool:
-        """It took this path."""
+        """It took this path, or is a part of it."""
+        match key:
+            case (str(), str(words)) if CHAIN in words:
+                return one.words in words.split(CHAIN)
         return one.key == key
 
     def begin(self, key: Hashable, one: Pass) -> int:
@@ -85,6 +91,25 @@ class Paths:
     def empty(self, snapshot: Snapshot, look: Look) -> str:
         """Nothing yet."""
         return "No packet has come to its end yet." if not snapshot.state else "There are no packets."
+
+
+def _times(row: PathRow, snapshot: Snapshot) -> list[Text]:
+    """How many packets took how long, a bar for each doubling."""
+    if not row.latencies:
+        return []
+    text = Text(f"{units.duration(row.latencies[0][0])} ", theme.FAINT)
+    text.append(units.bars([count for _, count in row.latencies]), theme.ORANGE)
+    text.append(f" {units.duration(2 * row.latencies[-1][0])}", theme.FAINT)
+    text.append(f"  {units.share(_share(row, snapshot))} of all packets", theme.INK)
+    if row.counted < row.count:
+        text.append(f"; {row.count - row.counted:,} were seen event by event", theme.FAINT)
+    return [text]
+
+
+def _share(row: PathRow, snapshot: Snapshot) -> float:
+    """Of the packets that the kernel counted."""
+    whole = snapshot.counting.packets if snapshot.counting is not None else 0
+    return row.counted / whole if whole else 0.0
 
 
 def _verdicts(row: PathRow) -> list[Text]:
@@ -117,13 +142,14 @@ def _searchable(row: PathRow) -> str:
     return f"{row.netns} {row.words} {row.end} {verdicts}"
 
 
-def _draw(columns: Sequence[Column], row: PathRow, now: int, look: Look, width: int) -> Text:
+def _draw(columns: Sequence[Column], row: PathRow, snapshot: Snapshot, look: Look, width: int) -> Text:
     cells: dict[str, Cell] = {
         "count": (units.count(row.count), "bold"),
         "rate": (units.rate(row.rate), ""),
+        "share": (units.share(_share(row, snapshot)) if row.counted else "·", theme.FAINT),
         "p50": (units.duration(row.p50), ""),
         "p99": (units.duration(row.p99), ""),
-        "last": (units.age(now - row.last), theme.FAINT),
+        "last": (units.age(snapshot.now - row.last), theme.FAINT),
         "netns": (row.netns, theme.FAINT),
         "words": (row.words, theme.VERMILION if row.end_how == "dropped" else ""),
         "end": (row.end, theme.end_style(row.end_how)),

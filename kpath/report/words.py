@@ -94,6 +94,17 @@ def packet(e: Event) -> str:
     return " ".join(words)
 
 
+def endpoints(e: Event) -> str:
+    """The same, of a packet of which no more than addresses, protocol and ports is known."""
+    name = _PROTOCOLS.get(e.proto, f"protocol {e.proto}")
+    ports = e.proto in (6, 17) and (e.sport or e.dport)
+    if e.arp_op:
+        return packet(e)
+    source = address(e.saddr) + (f":{e.sport}" if ports else "")
+    target = address(e.daddr) + (f":{e.dport}" if ports else "")
+    return f"{source} → {target} {name}"
+
+
 def best_header(journey: Journey) -> Event | None:
     """The first header whose transport part was filled in; early on, ports are not written yet."""
     known = journey.header

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from kpath.capture.file import CaptureReader, read
+from kpath.capture.session import Options
 from kpath.capture.tables import Header
 from kpath.cli import watch as command
 from kpath.cli.cost import Cost
@@ -93,7 +94,7 @@ def test_what_leaves_packets_out() -> None:
 def test_the_cost_in_words() -> None:
     source = SimpleNamespace(programs=lambda: [], hits=lambda: 500)
     for selective, words in ((False, "10.0 µs/packet"), (True, "200 ns/hit, 0.4% cpu")):
-        cost = Cost(source, selective=selective)  # type: ignore[arg-type]
+        cost = Cost(source, selective=selective)
         assert cost.words(Snapshot(packets=10)) == ""
         cost.tick()
         cost.probes.nanoseconds, cost.probes.runs, cost.probes.seconds = 2_000_000, 10_000, 0.5
@@ -106,15 +107,21 @@ class Replayed:
     def __init__(self, name: str) -> None:
         self._reader = CaptureReader(CAPTURES / f"{name}.kpath")
         self.received = self.lost = self.missed = self.settled = 0
+        self.session = SimpleNamespace(
+            options=Options(), stop=lambda: None, totals=lambda: SimpleNamespace(lost={})
+        )
 
     def header(self) -> Header:
         return self._reader.header
 
-    def chunks(self, until: Callable[[], str]) -> Iterator[object]:
+    def chunks(self, until: Callable[[], str]) -> Generator[object]:
         for chunk in self._reader:
             if isinstance(chunk, np.ndarray):
                 self.received += len(chunk)
             yield chunk
+
+    def close(self) -> None:
+        """Nothing runs."""
 
     def programs(self) -> list[int]:
         return []
@@ -126,7 +133,7 @@ class Replayed:
 @pytest.fixture
 def replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def capturing(_request: Request, _say: object) -> Iterator[Replayed]:
+    def capturing(_request: Request, _say: object, mode: str) -> Iterator[Replayed]:
         yield Replayed("udp-closed")
 
     monkeypatch.setattr(command, "capturing", capturing)

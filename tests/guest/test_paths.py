@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kpath.capture.counting import Look, PathSource
+from kpath.capture.counting import PathSource
 from kpath.capture.live import LiveSource
+from kpath.capture.looks import Look
 from kpath.capture.session import Options, Session
-from kpath.cli.paths import Counted
+from kpath.dashboard.counted import Counted
 from kpath.flow import BUILT_IN
 from kpath.lab import scenarios, topology, traffic
 from kpath.lab.scenarios import load_modules
