@@ -16,7 +16,6 @@ from time import strftime
 import numpy as np
 
 from kpath.capture.counting import PathSource
-from kpath.capture.errors import CaptureError, CaptureSetupError
 from kpath.capture.governor import Governor
 from kpath.capture.live import LiveSource
 from kpath.capture.looks import EVENTS, PATHS, Governed, Look, Switched
@@ -26,7 +25,6 @@ from kpath.capture.records import Events
 from kpath.capture.runtime import RunTime
 from kpath.capture.session import Options, Session
 from kpath.capture.tables import Footer
-from kpath.kernel.errors import KernelError
 
 PERIOD = 0.5
 """Seconds between two looks at counted paths."""
@@ -67,6 +65,8 @@ class Modes:
         self._hits = 0
         self._until: Callable[[], str] = str
         self._ended = ""
+        self._hello: Switched | None = Switched(PATHS, "", source.header()) if self.mode == PATHS else None
+        """To be said when the mode begins."""
 
     # ---- what others ask ----
 
@@ -102,8 +102,6 @@ class Modes:
         that changes. A Footer is last."""
         self._until = until
         try:
-            if self.mode == PATHS:
-                yield Switched(PATHS, "", self._source.header())
             while not (self._ended or until()):
                 yield from self._events() if self.mode == EVENTS else self._counts()
         finally:
@@ -118,6 +116,8 @@ class Modes:
         _end(self._source)
 
     def _events(self) -> Iterator[Chunk | Look | Switched]:
+        if self._hello is not None:
+            yield self._hello
         watch = _Watch(self._source, self._budget)
         leaving: list[str] = []
         deadline = math.inf
@@ -148,7 +148,7 @@ class Modes:
             _end(self._source)
             if (loss := self._source.rest(unread)) is not None:
                 yield loss
-            yield self._arrived()
+            self._arrive()
 
     def _counts(self) -> Iterator[Chunk | Look | Switched]:
         session = self._source.session
@@ -158,6 +158,11 @@ class Modes:
         packets = seen = 0
         leaving: list[str] = []
         self._calm.begin(time.monotonic())
+        # Learn names before whoever is told prepares to judge, which takes long: namespaces may go meanwhile.
+        first = source.look()
+        if self._hello is not None:
+            yield self._hello
+        yield first
         try:
             while not (leaving or self._until()):
                 self._pause(governor)
@@ -175,7 +180,7 @@ class Modes:
             runtime.close()
         if leaving:
             _end(self._source)
-            yield self._arrived()
+            self._arrive()
 
     def _pause(self, governor: Governor) -> None:
         end = time.monotonic() + PERIOD
@@ -209,14 +214,14 @@ class Modes:
             return
         leaving.append("the mode changes")
 
-    def _arrived(self) -> Switched:
+    def _arrive(self) -> None:
         opened, self._opening = self._opening, None
         assert opened is not None and opened.source is not None
         self._source, self.mode = opened.source, opened.mode
         what = "Paths are counted" if self.mode == PATHS else "Every event is read again"
         back = "back to events" if self.mode == PATHS else "count paths"
         words = f"{what} since {strftime('%H:%M:%S')}, because {opened.why or 'you asked for it'} (m: {back})."
-        return Switched(self.mode, words, self._source.header())
+        self._hello = Switched(self.mode, words, self._source.header())
 
 
 _GOING = {PATHS: "Going over to counting paths …", EVENTS: "Going back to events …"}
@@ -242,7 +247,7 @@ class _Opening(threading.Thread):
         try:
             session.start()
             source = LiveSource(session, self._filter)
-        except (CaptureError, CaptureSetupError, KernelError, OSError) as error:
+        except Exception as error:  # whatever it is, the present mode goes on, and says so
             session.stop()
             self.error = str(error).splitlines()[0] if str(error) else type(error).__name__
             return

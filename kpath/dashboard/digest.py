@@ -200,7 +200,8 @@ def _steps(traversal: Traversal, know: Knowledge, begin: int, before: int, clock
             said += ["dst->xfrm"] if e.dst_xfrm else []
         if e.nud_state:
             said.append(f"neighbour {words.NUD.get(e.nud_state, hex(e.nud_state))}")
-        where = words.where(frame, know) if depth == 0 and e.stack != stack else ""
+        # A record does not say on which CPU and in which thread a hop was.
+        where = words.where(frame, know) if depth == 0 and e.stack != stack and not know.packets_only else ""
         stack = e.stack if depth == 0 else stack
         out.append(_step(node, depth, frame.time - begin if timed else NO_TIME, gap, where, said))
     return out

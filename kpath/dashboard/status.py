@@ -205,7 +205,7 @@ def notice(snapshot: Snapshot) -> Text | None:
         words.append(f"{snapshot.lag:.0f} s behind the kernel, try a filter")
     if more := left_out(snapshot.omitted):
         words.append(more)
-    if snapshot.mode == PATHS and snapshot.counting is not None:
+    if snapshot.counting is not None:
         words += _uncounted(snapshot.counting)
     return Text(" ! " + "; ".join(words), theme.ORANGE) if words else None
 
@@ -213,7 +213,7 @@ def notice(snapshot: Snapshot) -> Text | None:
 def _uncounted(counting: Counting) -> list[str]:
     """What of the packets cannot be told, each in a few words."""
     said = (
-        (counting.unknown, "on paths whose hops have not come up yet"),
+        (counting.unknown, "on paths whose hops have not come up"),
         (counting.unlisted, "on further paths, for the kernel's table is full"),
         (counting.cut, "with more hops than are kept, of which the first are shown"),
         (counting.transient, "not counted, being under way when the sampling changed"),
