@@ -76,7 +76,7 @@ class LiveSource:
         self._session = session
         self._filter = filter_text
         self._on_attach = on_attach or (lambda _probes: None)
-        self._limit = queue_bytes
+        self._limit = self._room = queue_bytes
         self._monotonic, self._wall = _clocks(session.start_ns)
         self._queue: deque[_Item] = deque()
         self._queued = 0
@@ -346,6 +346,10 @@ class LiveSource:
             tables.update(loss.tables)
             times += [loss.begin, loss.end]
         return Loss(min(times), max(times), lost, missed, tables) if times else None
+
+    def hold(self, held: bool = True) -> None:
+        """Take nothing more out of the kernel's buffer, as long as it is held: what does not fit in is lost there."""
+        self._limit = 0 if held else self._room
 
     def close(self) -> None:
         """End the capture at once; what has not been yielded is lost. Harmless after the end."""

@@ -1,7 +1,8 @@
 """One capture that may go from events to counted paths and back while it runs.
 
 The next mode is made ready by a thread of its own while the present one goes on; when its probes are attached, those of
-the present one are taken off. So nothing passes unseen, and both are attached for that moment only.
+the present one are taken off. So both are attached for that moment only. Events that are too many are not read
+meanwhile, for that would take the time that the other mode needs to begin; they count as lost.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Modes:
         self._auto = auto and not fixed
         self._budget = budget
         self._fixed = fixed
-        self._wanted = ""
+        self._wanted = self._said = ""
         self._opening: _Opening | None = None
         self._calm = Calm()
         self._hits = 0
@@ -135,11 +136,13 @@ class Modes:
                     break
                 if leaving:
                     continue
-                if self._auto and (why := watch.look(piece)):
+                overloaded = self._auto and self._opening is None and (why := watch.look(piece))
+                if overloaded:
                     yield from self._change(PATHS, why)
+                    yield from self._hold()
                 yield from self._make_way(leaving)
                 if leaving:
-                    deadline = time.monotonic() + GRACE
+                    deadline = time.monotonic() + (0.0 if overloaded else GRACE)
         finally:
             stream.close()
             watch.close()
@@ -149,6 +152,14 @@ class Modes:
             if (loss := self._source.rest(unread)) is not None:
                 yield loss
             self._arrive()
+
+    def _hold(self) -> Iterator[Switched]:
+        """Wait for the other mode. Its beginning is what matters: events that come meanwhile are not read."""
+        self._source.hold()
+        while self._opening is not None and not self._opening.done and not self._until():
+            time.sleep(0.1)
+            yield Switched(self.mode, self._said)
+        self._source.hold(False)
 
     def _counts(self) -> Iterator[Chunk | Look | Switched]:
         session = self._source.session
@@ -197,7 +208,8 @@ class Modes:
         """Begin to make the other mode ready, and say so."""
         if self._opening is None:
             self._opening = _Opening(replace(self._options, mode=mode), self._filter, why)
-            yield Switched(self.mode, _GOING[mode].replace(" …", f", because {why} …" if why else " …"))
+            self._said = _GOING[mode].replace(" …", f", because {why} …" if why else " …")
+            yield Switched(self.mode, self._said)
 
     def _make_way(self, leaving: list[str]) -> Iterator[Switched]:
         """Adds to ``leaving`` why to end the present mode, as soon as the next one runs."""

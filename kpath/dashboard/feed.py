@@ -195,9 +195,10 @@ class LiveFeed:
 
     def _switch(self, switched: Switched) -> None:
         """Another capture begins; what was seen of the one before is kept."""
-        self._said = switched.words
+        news, self._said = switched.words != self._said, switched.words
         if switched.header is None:
-            self.publish()
+            if news or self._clock() - self._published >= PERIOD * 1e9:
+                self.publish()
             return
         self._fold(self._pipeline.flush())
         self.lag = 0.0
