@@ -112,9 +112,9 @@ class Modes:
 
     def close(self) -> None:
         """End the capture, whatever it does. Harmless after the end."""
+        _end(self._source)
         if self._opening is not None:
             self._opening.abandon()
-        _end(self._source)
 
     def _events(self) -> Iterator[Chunk | Look | Switched]:
         if self._hello is not None:

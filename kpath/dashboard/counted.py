@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from kpath.capture.looks import Account, Look, Told
-from kpath.capture.tables import Facts
+from kpath.capture.tables import Facts, Loss
 from kpath.dashboard import signature
 from kpath.dashboard.aggregate import EXAMPLES, Aggregates, Rate
 from kpath.dashboard.digest import Packet, Pass, began, digest, endpoints
@@ -55,6 +55,8 @@ class Path:
     """Of each pass."""
     before: tuple[int, Any] = (0, 0)
     """Count and buckets of earlier captures."""
+    unjudged: tuple[Told, Sequence[Loss]] | None = None
+    """The record, and what was missed, as long as there is no checker."""
 
 
 class Counted:
@@ -110,12 +112,20 @@ class Counted:
         self._before = self._before.and_then(self.last)
         self.last = None
 
-    def resume(self, checker: Checker | None, number: int) -> None:
-        """Another capture begins, judged by this checker. Packets with numbers up to this one are known already."""
-        if checker is not self.checker:
-            self.checker = checker
-            self._opinions = Opinions(checker) if checker and self._digests else None
+    def resume(self, number: int) -> None:
+        """Another capture begins. Packets with numbers up to this one are known already."""
         self._number = max(self._number, number)
+
+    def judge_by(self, checker: Checker) -> None:
+        """From now on there is this checker; what came without one is judged now."""
+        if checker is self.checker:
+            return
+        self.checker = checker
+        self._opinions = Opinions(checker) if self._digests else None
+        for path in self.paths.values():
+            if path.unjudged is not None:
+                (told, losses), path.unjudged = path.unjudged, None
+                self._show(told, path, losses)
 
     @property
     def number(self) -> int:
@@ -128,21 +138,40 @@ class Counted:
         if settled or path.tries >= TRIES:
             return False
         path.tries += 1
-        found = show(told.events, told.skb, told.timed, self.knowledge, self.checker, look.losses)
+        path.unjudged = (told, look.losses) if self.checker is None and self._digests else None
+        return self._show(told, path, look.losses)
+
+    def _show(self, told: Told, path: Path, losses: Sequence[Loss]) -> bool:
+        found = show(told.events, told.skb, told.timed, self.knowledge, self.checker, losses)
         if found is None:
             return False
         path.shown, path.cut = found, told.cut
         path.words = tuple(signature.in_words(t, self.knowledge) for t, _ in found.passes)
         if self._digests and found.passes:
-            # What was said of the path before is of a record in which something may have been missing.
-            path.packets.clear()
             path.functions = tuple(
                 tuple({node.frame.name for _, node in signature.walk(t.roots)}) for t, _ in found.passes
             )
-            path.variants = tuple(self._variant - n - 1 for n in range(len(found.passes)))
-            self._variant -= len(found.passes)
-            self._keep(told, path, self._packet(told, found, path, None))
+            if len(path.variants) != len(found.passes):
+                path.variants = tuple(self._variant - n - 1 for n in range(len(found.passes)))
+                self._variant -= len(found.passes)
+            packet = self._packet(told, found, path, None)
+            self._judge_again(path, packet)
+            self._keep(told, path, packet)
         return True
+
+    def _judge_again(self, path: Path, like: Packet) -> None:
+        """What was said of the path before, without a checker or where something was missed, is said no more."""
+        for old in [*path.packets, *([path.slowest] if path.slowest else [])]:
+            if len(old.passes) != len(like.passes):
+                continue
+            pairs = zip(old.passes, like.passes, strict=True)
+            passes = tuple(replace(one, opinions=new.opinions, judged=new.judged) for one, new in pairs)
+            new = replace(old, passes=passes)
+            for kept in (path.packets, self.latest):
+                for at, packet in enumerate(kept):
+                    if packet is old:
+                        kept[at] = new
+            path.slowest = new if path.slowest is old else path.slowest
 
     def _sample(self, told: Told, look: Look) -> None:
         """Another packet of a path that is judged: its times are its own, what documents say is said of the path."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from kpath.dashboard.aggregate import Aggregates, Rate
 from kpath.dashboard.counted import Counted
 from kpath.dashboard.digest import Packet
 from kpath.dashboard.judge import JudgeMaker
+from kpath.dashboard.later import Later
 from kpath.dashboard.pipeline import BUSY, FULL, Observer, Pipeline
 from kpath.dashboard.referee import Referee
 from kpath.dashboard.snapshot import Snapshot
@@ -96,7 +98,7 @@ class LiveFeed:
         self._pipeline = Pipeline(judge_maker, arp=arp, observe=observe)
         self._aggregates = Aggregates()
         self._checkers = checkers
-        self._checker: tuple[Sequence[PlannedProbe], Checker] | None = None
+        self._checker: tuple[Sequence[PlannedProbe], Later[Checker]] | None = None
         self._counted: Counted | None = None
         self._mode, self._said = EVENTS, ""
         self._stop_stream = stop_stream or (lambda: None)
@@ -192,6 +194,8 @@ class LiveFeed:
             if isinstance(table, Facts):
                 self._pipeline.learn(table)
         self._counted.take(look)
+        if self._checker is not None and self._checker[1].done:
+            self._counted.judge_by(self._checker[1].result())
 
     def _switch(self, switched: Switched) -> None:
         """Another capture begins; what was seen of the one before is kept."""
@@ -205,10 +209,10 @@ class LiveFeed:
         self._mode = switched.mode
         self.publish()
         if switched.mode == PATHS:
-            checker = self._checker_for(switched.header)
             if self._counted is None:
-                self._counted = Counted(checker, digests=True)
-            self._counted.resume(checker, self._pipeline.number)
+                self._counted = Counted(None, digests=True)
+            self._counted.resume(self._pipeline.number)
+            self._judge_by(switched.header)
             self._pipeline.renew(self._pipeline.number)
         elif self._counted is not None:
             self._counted.close()
@@ -216,12 +220,10 @@ class LiveFeed:
             judges = (lambda assembler: Referee(checkers(header), assembler)) if checkers else None
             self._pipeline.renew(self._counted.number, judges)
 
-    def _checker_for(self, header: Header) -> Checker | None:
-        if self._checkers is None:
-            return None
-        if self._checker is None or self._checker[0] != header.probes:
-            self._checker = header.probes, self._checkers(header)
-        return self._checker[1]
+    def _judge_by(self, header: Header) -> None:
+        """Have a checker made for these probes, unless there is one: it takes long, and counts are shown before."""
+        if self._checkers is not None and (self._checker is None or self._checker[0] != header.probes):
+            self._checker = header.probes, Later(partial(self._checkers, header))
 
     def _measure(self, chunk: object) -> None:
         """How far behind? An empty chunk says that nothing is waiting."""
