@@ -125,7 +125,7 @@ class Counted:
         for path in self.paths.values():
             if path.unjudged is not None:
                 (told, losses), path.unjudged = path.unjudged, None
-                self._show(told, path, losses)
+                self._show(told, path, losses, again=bool(path.packets))
 
     @property
     def number(self) -> int:
@@ -141,7 +141,7 @@ class Counted:
         path.unjudged = (told, look.losses) if self.checker is None and self._digests else None
         return self._show(told, path, look.losses)
 
-    def _show(self, told: Told, path: Path, losses: Sequence[Loss]) -> bool:
+    def _show(self, told: Told, path: Path, losses: Sequence[Loss], again: bool = False) -> bool:
         found = show(told.events, told.skb, told.timed, self.knowledge, self.checker, losses)
         if found is None:
             return False
@@ -156,7 +156,8 @@ class Counted:
                 self._variant -= len(found.passes)
             packet = self._packet(told, found, path, None)
             self._judge_again(path, packet)
-            self._keep(told, path, packet)
+            if not again:
+                self._keep(told, path, packet)
         return True
 
     def _judge_again(self, path: Path, like: Packet) -> None:
