@@ -111,7 +111,7 @@ struct taken {
 /* Written by userspace. */
 struct control {
     u64 sample_mask; /* packets are followed whose digest has none of these bits */
-    u64 changed; /* when it was changed last, ns */
+    u64 changed; /* when it was changed last, ns; far ahead while probes are being attached */
     u64 spare[6];
 };
 
@@ -414,7 +414,7 @@ INLINE int find(struct run *r, u64 skb, int begin)
     blank->birth = bpf_ktime_get_ns();
     blank->hash = SEED;
     blank->timed = (r->s->births++ & TIMED_MASK) == 0;
-    blank->transient = control && control->changed && blank->birth - control->changed < 1000000000ULL;
+    blank->transient = control && blank->birth < control->changed + 1000000000ULL;
     blank->matched = !FILTERED;
     return begin_packet(r, skb, blank->birth, &r->s->blank, 0);
 }

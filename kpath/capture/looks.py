@@ -18,7 +18,7 @@ class Account:
     """What became of the packets, by the kernel's own count.
 
     ``born`` = ``ended`` + those that are under way (or whose end was missed); ``ended`` = ``counted`` + ``unlisted`` +
-    ``passed`` (left out by a filter) + ``transient`` (under way when the sampling changed).
+    ``passed`` (left out by a filter) + ``transient`` (under way when probes or the sampling changed).
     """
 
     hits: int

@@ -231,8 +231,7 @@ class Modes:
         assert opened is not None and opened.source is not None
         self._source, self.mode = opened.source, opened.mode
         what = "Paths are counted" if self.mode == PATHS else "Every event is read again"
-        back = "back to events" if self.mode == PATHS else "count paths"
-        words = f"{what} since {strftime('%H:%M:%S')}, because {opened.why or 'you asked for it'} (m: {back})."
+        words = f"{what} since {strftime('%H:%M:%S')}, because {opened.why or 'you asked for it'}."
         self._hello = Switched(self.mode, words, self._source.header())
 
 

@@ -31,6 +31,11 @@ BUCKETS = 64
 """Of the histogram of how long packets took: two for each doubling, from 1 ns to 4.3 s."""
 
 
+GRACE = 1_000_000_000
+"""Packets that are first met so soon (ns) after the sampling changed are not counted: they may have begun before."""
+_NOT_YET = 1 << 62
+
+
 class Bit(IntFlag):
     """Bits of a hop."""
 
@@ -169,6 +174,7 @@ class Tables:
         self._places = self._map(bpf["places"].map_fd, RECORD, rings * SLOTS).reshape(rings, SLOTS)
         self._taken = self._map(bpf["taken"].map_fd, np.dtype("<u8"), cpus * 8, write=True)[::8]
         self._control = self._map(bpf["controls"].map_fd, CONTROL, 1, write=True)
+        self._control["changed"] = _NOT_YET
 
     def _map(self, fd: int, dtype: np.dtype[Any], count: int, write: bool = False) -> npt.NDArray[Any]:
         size = -(-count * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -208,6 +214,11 @@ class Tables:
         rows = self._counts.copy()
         tables = rows["no_packet"] + rows["unlisted"]
         return Counts({}, {}, {int(c): int(tables[c]) for c in np.flatnonzero(tables)}, int(rows["hits"].sum()))
+
+    def begin(self, now: int) -> None:
+        """All probes are attached (CLOCK_MONOTONIC, ns). A packet that was met before may have had hops, and even its
+        end, where there was none yet: it is not counted."""
+        self._control["changed"] = now - GRACE
 
     def sample(self, one_in: int, now: int) -> None:
         """Follow one packet in so many, a power of two. ``now``: CLOCK_MONOTONIC, ns."""

@@ -177,6 +177,8 @@ class Session:
         self._settle_unrun()
         self._modules = _modules()
         self.start_ns = self._last_time = time.monotonic_ns()
+        if self.tables is not None:
+            self.tables.begin(self.start_ns)
         self._last = self.totals()
 
     def _plan(self) -> tuple[Planned, ...]:

@@ -125,7 +125,7 @@ def _farewell(counted: Counted, governor: Governor | None) -> None:
     words = [f"{a.counted:,} packets counted on {len(counted.last.paths)} paths", f"{a.born - a.ended:,} under way"]
     words += [f"{a.passed:,} left out by the filter"] if a.passed else []
     words += [f"{a.unlisted:,} on further paths (the table is full)"] if a.unlisted else []
-    words += [f"{a.transient:,} under way when the sampling changed"] if a.transient else []
+    words += [f"{a.transient:,} under way when probes or the sampling changed"] if a.transient else []
     missed = sum(sum(loss.missed.values()) for loss in counted.last.losses)
     words += [f"{missed:,} probe hits missed: packets of those moments may stand under a path that lacks a hop"]
     if not missed:

@@ -142,7 +142,7 @@ class Counted:
         return self._show(told, path, look.losses)
 
     def _show(self, told: Told, path: Path, losses: Sequence[Loss], again: bool = False) -> bool:
-        found = show(told.events, told.skb, told.timed, self.knowledge, self.checker, losses)
+        found = show(told.events, told.skb, told.timed, self.knowledge, self.checker, losses, told.cut)
         if found is None:
             return False
         path.shown, path.cut = found, told.cut
@@ -162,17 +162,18 @@ class Counted:
 
     def _judge_again(self, path: Path, like: Packet) -> None:
         """What was said of the path before, without a checker or where something was missed, is said no more."""
-        for old in [*path.packets, *([path.slowest] if path.slowest else [])]:
-            if len(old.passes) != len(like.passes):
-                continue
+
+        def again(old: Packet) -> Packet:
+            if [one.variant for one in old.passes] != [one.variant for one in like.passes]:
+                return old
             pairs = zip(old.passes, like.passes, strict=True)
             passes = tuple(replace(one, opinions=new.opinions, judged=new.judged) for one, new in pairs)
-            new = replace(old, passes=passes)
-            for kept in (path.packets, self.latest):
-                for at, packet in enumerate(kept):
-                    if packet is old:
-                        kept[at] = new
-            path.slowest = new if path.slowest is old else path.slowest
+            return replace(old, passes=passes)
+
+        for kept in (path.packets, self.latest):
+            for at, packet in enumerate(kept):
+                kept[at] = again(packet)
+        path.slowest = again(path.slowest) if path.slowest is not None else None
 
     def _sample(self, told: Told, look: Look) -> None:
         """Another packet of a path that is judged: its times are its own, what documents say is said of the path."""

@@ -51,7 +51,7 @@ Screen { background: $background; color: $foreground; overflow: hidden; }
 .detail #inspector { height: 5; }
 .split #inspector, .high #inspector { height: 7; }
 .help #inspector { display: none; }
-#notice { display: none; height: auto; max-height: 3; }
+#notice { display: none; height: auto; max-height: 4; }
 #notice.on { display: block; }
 #prompt { display: none; height: 1; border: none; padding: 0 1; background: $panel; }
 #prompt.on { display: block; }

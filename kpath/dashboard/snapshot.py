@@ -117,7 +117,7 @@ class Counting:
     unlisted: int = 0
     """Counted, but under no path, because the kernel's table is full."""
     transient: int = 0
-    """Not counted, because they were under way when the sampling changed."""
+    """Not counted, because they were under way when probes or the sampling changed."""
     passed: int = 0
     """Left out by the filter."""
     cut: int = 0

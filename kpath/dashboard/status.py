@@ -188,7 +188,7 @@ def mode(snapshot: Snapshot) -> list[Text]:
     governed = snapshot.counting.governed if snapshot.counting is not None else None
     if snapshot.mode == PATHS and governed is not None and governed.one_in > 1:
         why = f", for {governed.why}" if governed.why else ""
-        words = f" ! One packet in {governed.one_in} is followed{why}: counts and rates are of these."
+        words = f" ! 1 in {governed.one_in} packets is followed and counted{why}."
         out.append(Text(words, theme.ORANGE))
     return out
 
@@ -216,7 +216,7 @@ def _uncounted(counting: Counting) -> list[str]:
         (counting.unknown, "on paths whose hops have not come up"),
         (counting.unlisted, "on further paths, for the kernel's table is full"),
         (counting.cut, "with more hops than are kept, of which the first are shown"),
-        (counting.transient, "not counted, being under way when the sampling changed"),
+        (counting.transient, "not counted, being under way when probes or the sampling changed"),
         (counting.no_room, "not followed, for the kernel's table of packets was full"),
     )
     return [f"{units.plural(number, 'packet')} {words}" for number, words in said if number]

@@ -68,7 +68,7 @@ class Packets:
     def empty(self, snapshot: Snapshot, look: Look) -> str:
         """Nothing yet."""
         if snapshot.mode == PATHS:
-            return f"No packet's hops have come up yet. {_SAMPLE}"
+            return "The kernel counts packets; no hops have come up yet, those of one in 64 do."
         return "No packet has come to its end yet." if not snapshot.state else "There are no packets."
 
 

@@ -63,11 +63,12 @@ class Paths:
         title = Text(f"{row.netns}: " if row.netns else "", theme.FAINT)
         title.append(row.words, f"bold {theme.INK}")
         exact = units.plural(row.variants, "exact path")
-        what = units.plural(row.count, "packet") if row.counted else units.plural(row.count, "pass", "passes")
-        text = f"{what} on {exact}, last {units.age(snapshot.now - row.last)}"
+        last = f"on {exact}, last {units.age(snapshot.now - row.last)}"
         times = f"half within {units.duration(row.p50)}, 99 % within {units.duration(row.p99)}"
         title.append(f"  ⇒ {row.end}", f"not bold {theme.end_style(row.end_how)}")
-        return [title, Text(f"{text}; {times}"), *_times(row, snapshot), *_verdicts(row)]
+        if row.counted:
+            return [title, _counted(row, snapshot, last), _times(row, times), *_verdicts(row)]
+        return [title, Text(f"{units.plural(row.count, 'pass', 'passes')} {last}; {times}"), *_verdicts(row)]
 
     def packets(self, key: Hashable, snapshot: Snapshot) -> tuple[Packet, ...]:
         """The last ones that took it, and first of all the slowest."""
@@ -93,17 +94,21 @@ class Paths:
         return "No packet has come to its end yet." if not snapshot.state else "There are no packets."
 
 
-def _times(row: PathRow, snapshot: Snapshot) -> list[Text]:
-    """How many packets took how long, a bar for each doubling."""
-    if not row.latencies:
-        return []
-    text = Text(f"{units.duration(row.latencies[0][0])} ", theme.FAINT)
-    text.append(units.bars([count for _, count in row.latencies]), theme.ORANGE)
-    text.append(f" {units.duration(2 * row.latencies[-1][0])}", theme.FAINT)
-    text.append(f"  {units.share(_share(row, snapshot))} of all packets", theme.INK)
+def _counted(row: PathRow, snapshot: Snapshot, last: str) -> Text:
+    text = Text(f"{units.plural(row.count, 'packet')}, {units.share(_share(row, snapshot))} of all, {last}")
     if row.counted < row.count:
         text.append(f"; {row.count - row.counted:,} were seen event by event", theme.FAINT)
-    return [text]
+    return text
+
+
+def _times(row: PathRow, words: str) -> Text:
+    """How many packets took how long, a bar for each doubling."""
+    text = Text(f"{words}  ")
+    if row.latencies:
+        text.append(f"{units.duration(row.latencies[0][0])} ", theme.FAINT)
+        text.append(units.bars([count for _, count in row.latencies]), theme.ORANGE)
+        text.append(f" {units.duration(2 * row.latencies[-1][0])}", theme.FAINT)
+    return text
 
 
 def _share(row: PathRow, snapshot: Snapshot) -> float:

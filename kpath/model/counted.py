@@ -32,10 +32,11 @@ class Shown:
 
 
 def show(
-    events: Any, skb: int, timed: bool, knowledge: Knowledge, checker: Checker | None, losses: Iterable[Loss]
-) -> Shown | None:
+    events: Any, skb: int, timed: bool, knowledge: Knowledge, checker: Checker | None, losses: Iterable[Loss],
+    cut: bool = False,
+) -> Shown | None:  # fmt: skip
     """Judge one record. ``events`` and ``skb`` as :class:`kpath.capture.unfold.Unfolder` gives them; None if it shows
-    no packet."""
+    no packet. ``cut``: it had more hops than these."""
     assembler = Assembler(knowledge)
     journeys = assembler.feed(events) + assembler.flush()
     own = [j for j in journeys if any(life.skb == skb for life in j.lives)]
@@ -50,7 +51,7 @@ def show(
         over = [loss for loss in lost if loss.start <= end and loss.end >= begin]
         found.losses |= bool(over)
         judged = checker.judge(traversal, knowledge, over) if checker else []
-        why = _unseen(traversal, skb)
+        why = CUT if cut else _unseen(traversal, skb)
         found.passes.append((traversal, [_weakened(j, traversal, why) for j in judged]))
     return found
 
@@ -63,6 +64,7 @@ def _unseen(traversal: Traversal, skb: int) -> str:
 
 
 _ON_THE_WAY = {Class.IP, Class.LINK, Class.HOOK, Class.NEIGHBOUR}
+CUT = "the packet had more hops than are kept"
 BETWEEN = "functions without a packet are not seen when paths are counted, and one stands between"
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from kpath.capture import paths
 from kpath.capture.looks import Account, Governed, Look, Told
-from kpath.capture.paths import Bit, Fact
-from kpath.capture.tables import Facts, Header, Loss, Names, PlannedProbe, Symbol, Symbols
+from kpath.capture.paths import Bit
+from kpath.capture.tables import Facts, Header, Loss, Names, Symbol, Symbols
 from kpath.capture.unfold import Unfolder
-from tests.capture.capture_samples import HEADER
-from tests.capture.test_paths import BASE, NAMES, SEEN, SENT, address, probes, record
+from tests.capture.test_paths import BASE, NAMES, SENT, address, probes, record
+from tests.dashboard.stage import KEPT, capture
 
 SECOND = 1_000_000_000
 START = 1000 * SECOND
@@ -22,16 +23,12 @@ REASON = 6
 DROPPED = (*SENT[:4], SENT[-1])
 """Like the packet that is sent, but dropped after ip_output: the last hop is where."""
 
-PROBED: Header = HEADER.__class__(
-    **{
-        **{name: getattr(HEADER, name) for name in HEADER.__dataclass_fields__},
-        "probes": tuple(
-            PlannedProbe(p.name, p.symbol, p.address, p.planned.cls.name.lower(), "attached", "", "", p.program)
-            for p in probes()
-        ),
-    }
-)
-"""The header of a capture with the probes of these paths."""
+def probed() -> Header:
+    """The header of a capture of counted paths on a real kernel: what has no packet is not probed."""
+    with capture("udp-closed", KEPT) as reader:
+        header = reader.header
+    kept = tuple(p for p in header.probes if p.category not in ("frame", "root"))
+    return replace(header, probes=kept)
 
 
 def symbols() -> Symbols:
@@ -62,7 +59,7 @@ def look(
     records: Sequence[Told] = (),
     *,
     losses: Sequence[Loss] = (),
-    governed: Governed = Governed(),
+    governed: Governed | None = None,
     **account: int,
 ) -> Look:
     """A look so many seconds after the start. ``counts``: path → bucket → packets."""
@@ -76,7 +73,8 @@ def look(
     values |= {"born": total, "ended": total, "counted": total} | account
     facts = Facts({"drop_reasons": {REASON: "NETFILTER_DROP"}, "probe_states": {"attached": 140, "silent": 47}})
     tables = (facts, symbols(), Names(netns={7: "near"}, devices={(7, 2): "va"}))
-    return Look(START + int(seconds * SECOND), rows, Account(**values), records, tables, losses, governed)
+    return Look(START + int(seconds * SECOND), rows, Account(**values), records, tables, losses, governed or Governed())
 
 
-__all__ = ["DROPPED", "Fact", "PROBED", "SEEN", "SENT", "look", "told"]
+
+PROBED = probed()

@@ -32,7 +32,8 @@ from kpath.dashboard.units import bars, share
 from kpath.flow import load
 from kpath.model.check import Checker
 from kpath.report.counted import quantile
-from tests.dashboard.counts import DROPPED, DROPPED_PATH, PROBED, SECOND, SENT, SENT_PATH, START, look, told
+from tests.capture.test_paths import SENT
+from tests.dashboard.counts import DROPPED, DROPPED_PATH, PROBED, SECOND, SENT_PATH, START, look, told
 from tests.dashboard.stage import Still, capture, check
 from tests.dashboard.test_screens import LARGE, SMALL, play, shown
 
@@ -65,7 +66,9 @@ def looks() -> list[Look]:
 def fed(
     *chunks: object, checkers: Callable[[Any], Checker] | None = None, end: float = 2.0, switched: bool = True
 ) -> tuple[LiveFeed, Snapshot]:
-    feed = LiveFeed([], checkers=checkers, clock=lambda: START + int(end * SECOND), cpu=lambda: 0.0)
+    """``switched``: it begins with counted paths; else with a recording, of which nothing is late."""
+    now = START + int(end * SECOND) if switched else 0
+    feed = LiveFeed([], checkers=checkers, clock=lambda: now, cpu=lambda: 0.0)
     feed._aggregates.started = START
     for chunk in (Switched(PATHS, "", PROBED), *chunks) if switched else chunks:
         feed.take(chunk)
@@ -115,7 +118,7 @@ def test_the_middle_of_a_bucket_lies_in_it() -> None:
         buckets[at] = 7
         ((middle, count),) = middles(buckets)
         upper = quantile(buckets, 1.0)
-        assert count == 7 and upper / 1.51 <= middle < upper
+        assert count == 7 and upper / 1.51 <= middle <= upper
 
 
 def test_rates_are_of_the_last_seconds() -> None:
@@ -149,7 +152,7 @@ def test_a_path_is_judged_once_for_all_its_packets() -> None:
     assert set(verdicts) == set(DOCUMENTS)
     assert all(sum(count for _, count in counts) == 1000 for counts in verdicts.values())
     assert sum(snapshot.verdicts["linux-6"].values()) == 1010
-    assert max(snapshot.witnessed["linux-6"].values()) >= 1000
+    assert set(snapshot.witnessed["linux-6"].values()) == {10}, "only what conforms is evidence; it has no last steps"
     assert all(one.judged for packet in row.examples for one in packet.passes), "as the first one was judged"
 
 
@@ -249,7 +252,7 @@ def test_the_account_says_what_is_not_counted() -> None:
     ):  # fmt: skip
         assert said in words.plain
     assert [text.plain for text in mode(snapshot)] == [
-        " ! One packet in 8 is followed, for kpath took 5.1% of the machine: counts and rates are of these."
+        " ! 1 in 8 packets is followed and counted, for kpath took 5.1% of the machine."
     ]
     text = "\n".join(line.plain for line in lines(About("eth0", True), snapshot, 160))
     for said in ("● COUNTING", "followed ! 1 in 8", "unlisted ! 3", "cut ! 5", "transient ! 4", "no room ! 6",
@@ -281,7 +284,7 @@ def test_views(name: str, keys: Sequence[str], size: tuple[int, int]) -> None:
     governed = Governed(2, 0.012, 0.02, "kpath took 3.1% of the machine")
     last = looks()[-1]
     one = Look(last.when, last.paths, last.account, last.records, last.tables, last.losses, governed)
-    words = "Paths are counted since 12:00:00, because 41,200 events were lost within 3 s (m: back to events)."
+    words = "Paths are counted since 12:00:00, because 41,200 events were lost within 3 s."
     _, snapshot = fed(Switched(PATHS, words, PROBED), *looks()[:2], one, checkers=checker)
     app = board(snapshot, judged=True, change=lambda: "Going back to events …")
     check(f"counted-{name}-{size[0]}x{size[1]}", shown(app, size, *keys))
@@ -302,7 +305,7 @@ def test_a_key_asks_for_the_other_mode() -> None:
 
 def test_what_needs_events_says_so() -> None:
     _, snapshot = fed(look(1.0, {}))
-    assert "the hops of one in 64 come up" in shown(board(snapshot), SMALL, "2")
+    assert "no hops have come up yet, those of one in 64 do" in shown(board(snapshot), SMALL, "2")
     assert "only functions that have a packet are seen" in shown(board(snapshot), LARGE, "4")
 
 
