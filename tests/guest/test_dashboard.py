@@ -1,0 +1,208 @@
+"""The dashboard over counted paths, and a capture that goes over to them: nothing of a flood is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kpath.capture.live import LiveSource
+from kpath.capture.looks import EVENTS, PATHS
+from kpath.capture.modes import Modes
+from kpath.capture.program import Sizes
+from kpath.capture.session import Options, Session
+from kpath.dashboard.feed import LiveFeed
+from kpath.dashboard.snapshot import Snapshot
+from kpath.flow import load
+from kpath.kernel.probeable import tracefs
+from kpath.lab import topology, traffic
+from kpath.lab.topology import Routed
+from kpath.model.check import Checker
+from kpath.model.view import build
+
+PACKETS = 3000
+PORT = 4999
+PATIENCE = 240.0
+SMALL_RING = 64 << 10
+
+
+@pytest.fixture(scope="module")
+def routed() -> Iterator[Routed]:
+    with topology.routed() as found:
+        traffic.udp_flood(found.near, Routed.FAR, 20, port=PORT)  # neighbours are known from here on
+        yield found
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, what
+        time.sleep(0.1)
+
+
+def attached() -> list[str]:
+    """BPF programs and links of this process, and the events of kpath in tracefs."""
+    names = []
+    for fd in Path("/proc/self/fd").iterdir():
+        try:
+            names.append(str(fd.readlink()))
+        except OSError:
+            continue
+    events = (tracefs() / "kprobe_events").read_text().splitlines()
+    return [name for name in names if "bpf" in name] + events
+
+
+class Watched:
+    """A feed over a capture that changes its mode, without a screen."""
+
+    def __init__(self, source: LiveSource, **more: bool) -> None:
+        documents = [load("linux-6")]
+        self.modes = Modes(source, source.session.options, **more)  # type: ignore[arg-type]
+        self.over = False
+        self.feed = LiveFeed(
+            self.modes.chunks(lambda: "enough" if self.over else ""),
+            stop_stream=lambda: setattr(self, "over", True),
+            checkers=lambda header: Checker.for_stream(header.probes, documents, build(header)),
+            settled=lambda: self.modes.settled,
+        )
+        self.feed.start()
+        self._newest = Snapshot()
+
+    @property
+    def newest(self) -> Snapshot:
+        """The newest snapshot."""
+        self._newest = self.feed.latest() or self._newest
+        assert self.feed.failure is None, self.feed.failure
+        return self._newest
+
+
+def flooded(shown: Snapshot) -> int:
+    """Datagrams of the flood by the counts of their path: from the sender through the router."""
+    return sum(row.counted for row in shown.paths if row.words.startswith("UDP send") and "forward" in row.words)
+
+
+def test_a_flood_leads_to_counted_paths_and_all_of_it_is_counted(routed: Routed) -> None:
+    before = attached()
+    options = Options(sizes=Sizes(ring_bytes=SMALL_RING))
+    flooding = threading.Event()
+    flooding.set()
+
+    def flood() -> None:
+        while flooding.is_set():
+            traffic.udp_flood(routed.near, Routed.FAR, 200, port=PORT)
+
+    with Session(options) as session, LiveSource(session) as source:
+        watched = Watched(source, auto=True)
+        sender = threading.Thread(target=flood)
+        sender.start()
+        try:
+            until(lambda: watched.newest.mode == PATHS, "it never went over")
+        finally:
+            flooding.clear()
+            sender.join()
+        assert "events were lost within" in watched.newest.said
+        lost = watched.newest.lost
+        assert lost > 0
+        last = [-1]
+
+        def still() -> bool:
+            now = watched.newest.packets
+            same, last[0] = now == last[0], now
+            time.sleep(1.0)
+            return same
+
+        until(still, "it never came to rest")
+        begin = flooded(watched.newest)
+        sent = traffic.udp_flood(routed.near, Routed.FAR, PACKETS, port=PORT)
+        missed = watched.newest.missed
+        until(still, "it never came to rest")
+        counts = watched.newest
+        if counts.missed == missed:
+            assert flooded(counts) - begin == sent == PACKETS
+        assert not any(row.divergence for row in counts.findings)
+        assert watched.modes.go() == "Going back to events …"
+        until(lambda: watched.newest.mode == EVENTS, "it never came back")
+        assert watched.newest.lost >= lost and flooded(watched.newest) == flooded(counts), "what was seen is kept"
+        traffic.udp_send(routed.near, Routed.FAR, port=PORT)
+        until(lambda: watched.newest.packets > counts.packets, "no event is read")
+        assert watched.feed.stop(PATIENCE)
+    assert attached() == before
+
+
+class Terminal:
+    """The command on a terminal of its own."""
+
+    def __init__(self, folder: Path, *args: str) -> None:
+        self.master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (50, 160))
+        command = [sys.executable, "-m", "kpath.cli.main", "watch", *args]
+        environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": "1"}
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, cwd=folder, start_new_session=True, env=environment
+        )
+        os.close(slave)
+        self.sent = b""
+
+    def wait_for(self, words: str) -> None:
+        """Until it has drawn this since the last time."""
+        end = time.monotonic() + PATIENCE
+        while words.encode() not in self.sent:
+            assert time.monotonic() < end, f"never seen: {words}; but {self.sent[-3000:]!r}"
+            if select.select([self.master], [], [], 0.1)[0]:
+                try:
+                    self.sent += os.read(self.master, 1 << 16)
+                except OSError:
+                    break
+        self.sent = b""
+
+    def press(self, keys: str) -> None:
+        """Type."""
+        os.write(self.master, keys.encode())
+
+    def end(self) -> int:
+        """Its exit status."""
+        end = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < end:
+            if select.select([self.master], [], [], 0.1)[0]:
+                try:
+                    os.read(self.master, 1 << 16)
+                except OSError:
+                    break
+        return self.process.wait(PATIENCE)
+
+
+def test_the_dashboard_counts_every_packet_of_a_flood(routed: Routed, tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "--mode", "paths", "--max-overhead", "100")
+    try:
+        terminal.wait_for("COUNTING")
+        terminal.wait_for("of the machine")
+        sent = traffic.udp_flood(routed.near, Routed.FAR, PACKETS, port=PORT)
+        terminal.wait_for("UDP send")
+        time.sleep(3)
+        terminal.press("scounts.json\r")
+        until((tmp_path / "counts.json").exists, "nothing was saved")
+        terminal.wait_for("Saved the counts of")
+        terminal.press("q")
+        assert terminal.end() == 0
+    finally:
+        terminal.process.kill()
+    *paths, last = [json.loads(line) for line in (tmp_path / "counts.json").read_text().splitlines()]
+    account = last["account"]
+    flood = [p["packets"] for p in paths if [w["words"] for w in p["passes"]][1:2] == ["receive ra → forward → rb"]]
+    if not account["missed"]:
+        assert sum(flood) >= sent == PACKETS
+    assert account["packets"] == sum(path["packets"] for path in paths)
+    assert not account["unlisted"]
+    verdicts = {v["verdict"] for path in paths for one in path["passes"] for v in one["verdicts"]}
+    assert verdicts and "diverges" not in verdicts
+    assert not (tracefs() / "kprobe_events").read_text().strip()
