@@ -58,8 +58,14 @@ def attached() -> list[str]:
             names.append(str(fd.readlink()))
         except OSError:
             continue
-    events = (tracefs() / "kprobe_events").read_text().splitlines()
-    return [name for name in names if "bpf" in name] + events
+    return [name for name in names if "bpf" in name] + defined()
+
+
+def defined() -> list[str]:
+    """Events in tracefs."""
+    tracing = tracefs()
+    assert tracing is not None
+    return (tracing / "kprobe_events").read_text().splitlines()
 
 
 class Watched:
@@ -84,6 +90,18 @@ class Watched:
         self._newest = self.feed.latest() or self._newest
         assert self.feed.failure is None, self.feed.failure
         return self._newest
+
+    def rest(self) -> None:
+        """Wait until three new snapshots in a row, a second and more apart, show no new packet."""
+        seen = [self.newest]
+
+        def still() -> bool:
+            if self.newest.now - seen[-1].now < 1_000_000_000:
+                return False
+            seen.append(self.newest)
+            return len(seen) > 3 and seen[-4].packets == seen[-1].packets
+
+        until(still, "it never came to rest")
 
 
 def flooded(shown: Snapshot) -> int:
@@ -113,19 +131,11 @@ def test_a_flood_leads_to_counted_paths_and_all_of_it_is_counted(routed: Routed)
         assert "events were lost within" in watched.newest.said
         lost = watched.newest.lost
         assert lost > 0
-        last = [-1]
-
-        def still() -> bool:
-            now = watched.newest.packets
-            same, last[0] = now == last[0], now
-            time.sleep(1.0)
-            return same
-
-        until(still, "it never came to rest")
+        watched.rest()
         begin = flooded(watched.newest)
         sent = traffic.udp_flood(routed.near, Routed.FAR, PACKETS, port=PORT)
         missed = watched.newest.missed
-        until(still, "it never came to rest")
+        watched.rest()
         counts = watched.newest
         if counts.missed == missed:
             assert flooded(counts) - begin == sent == PACKETS
@@ -205,4 +215,4 @@ def test_the_dashboard_counts_every_packet_of_a_flood(routed: Routed, tmp_path: 
     assert not account["unlisted"]
     verdicts = {v["verdict"] for path in paths for one in path["passes"] for v in one["verdicts"]}
     assert verdicts and "diverges" not in verdicts
-    assert not (tracefs() / "kprobe_events").read_text().strip()
+    assert not defined()
