@@ -32,7 +32,9 @@ from kpath.model.view import build
 
 PACKETS = 3000
 PORT = 4999
-PATIENCE = 240.0
+PATIENCE = 600.0
+BURST, PAUSE = 50, 0.1
+"""Datagrams at once, and seconds until the next ones: more at once than the small ring holds."""
 SMALL_RING = 64 << 10
 
 
@@ -117,17 +119,19 @@ def test_a_flood_leads_to_counted_paths_and_all_of_it_is_counted(routed: Routed)
 
     def flood() -> None:
         while flooding.is_set():
-            traffic.udp_flood(routed.near, Routed.FAR, 200, port=PORT)
+            traffic.udp_flood(routed.near, Routed.FAR, BURST, port=PORT)
+            time.sleep(PAUSE)
 
     with Session(options) as session, LiveSource(session) as source:
         watched = Watched(source, auto=True)
         sender = threading.Thread(target=flood)
         sender.start()
         try:
-            until(lambda: watched.newest.mode == PATHS, "it never went over")
+            until(lambda: "Going over" in watched.newest.said, "it takes no notice of what is lost")
         finally:
             flooding.clear()
             sender.join()
+        until(lambda: watched.newest.mode == PATHS, "it never went over")
         assert "events were lost within" in watched.newest.said
         lost = watched.newest.lost
         assert lost > 0
