@@ -27,7 +27,7 @@ from kpath.capture.runtime import RunTime
 from kpath.capture.session import Options, Session
 from kpath.capture.tables import Footer
 
-PERIOD = 0.5
+PERIOD = 1.0
 """Seconds between two looks at counted paths."""
 PIECE = 4096
 """Events that are handed over at once, so that whoever reads them comes back soon."""

@@ -97,6 +97,8 @@ class Counted:
             path = self.paths.setdefault(int(row["hash"]), Path())
             count = path.before[0] + int(row["count"])
             path.rate = (count - path.count) / seconds if seconds else 0.0
+            if count == path.count:
+                continue
             path.rates.spread(since, look.when, count - path.count)
             path.count, path.buckets = count, path.before[1] + row["buckets"].astype(np.int64)
             path.last = max(path.last, int(row["last"]))
