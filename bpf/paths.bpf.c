@@ -16,26 +16,31 @@
 #define PROBING 8 /* places at which a path may be in the table */
 #define STACKS 4096 /* a power of two */
 #define TIMED_MASK 63 /* one packet in so many has its hops timed */
-#define CACHED 8 /* devices that each CPU remembers for a tick of the kernel's clock; a power of two */
+#define CACHED 8 /* devices and routes that each CPU remembers for a tick of the kernel's clock; a power of two */
 #define STALE_NS 60000000000ULL
 #define PACKET_BYTES 128
 #define DST_BYTES 64
 
 #define TRACKS 4096 /* packets under way whose hops are kept; a power of two */
 
-/* A frame that may be alive: in which packet's life (an address is soon used again), and the number of the hop. */
+/* A frame that may be alive: in which packet's life (an address is soon used again), and in one word where on the stack
+ * it is, the lower half of the return address, and the number of the hop.
+ */
 struct open {
     u64 life;
-    u32 caller;
-    u16 sp, at;
+    u64 slot;
 };
+#define SLOT_SP(slot) ((slot) >> 48) /* words from the bottom of the stack */
+#define SLOT_CALLER(slot) ((slot) >> 16)
+#define SLOT_AT(slot) ((slot) & 0xffff)
+#define SAME_PLACE(slot, other) (((slot) ^ (other)) >> 16 == 0)
 
 /* The frames seen on one stack, of all packets, innermost last. */
 struct shadow {
     u64 stack;
     u64 entered; /* how userspace entered the kernel when these frames were seen, see reading.h */
     u64 depth;
-    struct open frames[OPEN];
+    struct open frames[OPEN]; /* the first is nobody's */
 };
 
 struct packet {
@@ -54,9 +59,15 @@ struct device {
     u32 ifindex, netns;
 };
 
+struct route {
+    u64 address, read_at, xfrm;
+    u32 in, out, mtu, spare;
+};
+
 struct scratch {
     u64 cls, first, second; /* for body() */
     struct device devices[CACHED];
+    struct route routes[CACHED];
     u64 births;
 #if !DIRECT_TYPE
     u8 skb[SK_BUFF_BYTES];
@@ -82,7 +93,7 @@ struct run {
     struct hop *hops; /* 0 when they are not kept */
     struct track *track;
     u64 cls, first, second;
-    u64 header, linear;
+    u64 head, header, linear;
     u64 facts;
     u32 in, out, netns, ifindex;
 #if DIRECT_TYPE
@@ -93,7 +104,7 @@ struct run {
 
 /* One CPU's, two cache lines. */
 struct counters {
-    u64 hits; /* runs of any program */
+    u64 hits; /* hops of packets that have ended */
     u64 born, ended, counted; /* packets: first seen, come to their end, and of these counted under a path */
     u64 unlisted; /* came to their end with the table of paths full */
     u64 no_packet; /* found the table of packets full */
@@ -156,7 +167,8 @@ INLINE int take_skb(struct run *r, u64 skb)
     if (READ(r->s->skb, SK_BUFF_BYTES, skb))
         return 0;
 #endif
-    return SKB(u64, SK_BUFF_head) != 0;
+    r->head = SKB(u64, SK_BUFF_head);
+    return r->head != 0;
 }
 
 INLINE u64 mix(u64 hash, u64 word)
@@ -185,37 +197,53 @@ INLINE struct device *device_at(struct run *r, u64 dev)
     return d;
 }
 
-INLINE void describe_route(struct run *r, u32 len)
+INLINE struct route *route_at(struct run *r, u64 dst)
 {
-    u64 dst = SKB(u64, SK_BUFF_refdst) & ~1ULL;
-    if (!dst)
-        return;
+    struct route *known = &r->s->routes[(dst >> 8) & (CACHED - 1)];
+    u64 now = bpf_jiffies64();
+    if (known->address == dst && known->read_at == now)
+        return known;
 #if DIRECT_TYPE
     u8 *there = VIEW(dst);
 #define DST(offset) AT(u64, there, offset)
 #else
+    known->address = 0;
     if (READ(r->s->dst, DST_BYTES, dst))
-        return;
+        return 0;
 #define DST(offset) (*(u64 *)(r->s->dst + (offset)))
 #endif
-    r->in = DST(DST_ENTRY_input);
-    r->out = DST(DST_ENTRY_output);
-    if (DST(DST_ENTRY_xfrm))
-        r->facts |= FACT_XFRM;
+    known->address = dst;
+    known->read_at = now;
+    known->in = DST(DST_ENTRY_input);
+    known->out = DST(DST_ENTRY_output);
+    known->xfrm = DST(DST_ENTRY_xfrm) ? FACT_XFRM : 0;
     u64 dev = DST(DST_ENTRY_dev), metrics = DST(DST_ENTRY_metrics) & ~3ULL;
     u32 mtu = metrics ? LOOK(u32, metrics, 4) : 0; /* RTAX_MTU is metric 2, the array starts at metric 1 */
     if (!mtu && dev)
         mtu = LOOK(u32, dev, NET_DEVICE_mtu);
-    if (mtu)
-        r->facts |= len > mtu ? FACT_OVER_MTU : FACT_WITHIN_MTU;
+    known->mtu = mtu;
+    return known;
+}
+
+INLINE void describe_route(struct run *r, u32 len)
+{
+    u64 dst = SKB(u64, SK_BUFF_refdst) & ~1ULL;
+    struct route *route = dst ? route_at(r, dst) : 0;
+    if (!route)
+        return;
+    r->in = route->in;
+    r->out = route->out;
+    r->facts |= route->xfrm;
+    if (route->mtu)
+        r->facts |= len > route->mtu ? FACT_OVER_MTU : FACT_WITHIN_MTU;
 }
 
 /* What the header says, compared with the hop before: addresses, identification, TTL. */
 INLINE void describe_header(struct run *r, int arp)
 {
     struct head *p = r->p;
-    u64 head = SKB(u64, SK_BUFF_head);
-    u16 network = SKB(u16, SK_BUFF_network_header);
+    u64 head = r->head;
+    u64 network = SKB(u16, SK_BUFF_network_header);
     u64 tail = head + SKB(u32, SK_BUFF_tail);
     r->header = network ? head + network : SKB(u64, SK_BUFF_data);
     r->linear = tail > r->header ? tail - r->header : 0;
@@ -284,7 +312,7 @@ INLINE void describe(struct run *r)
     describe_header(r, arp);
     if (cls == CLASS_LINK) /* nothing is decided by its route there */
         return;
-    u32 gso = LOOK(u16, SKB(u64, SK_BUFF_head) + SKB(u32, SK_BUFF_end), SKB_SHARED_INFO_gso_size);
+    u32 gso = LOOK(u16, r->head + SKB(u32, SK_BUFF_end), SKB_SHARED_INFO_gso_size);
     if (gso)
         r->facts |= FACT_GSO;
     describe_route(r, SKB(u32, SK_BUFF_len));
@@ -361,7 +389,7 @@ INLINE int begin_packet(struct run *r, u64 skb, u64 now, struct packet *past, st
 {
     struct track *t = track_of(skb);
     u64 key = skb, count = past->head.count;
-    u64 life = r->c->born++ << 16 | r->cpu, origin = past->head.life;
+    u64 life = ++r->c->born << 16 | r->cpu, origin = past->head.life;
     if (t && claim(t, now)) {
         t->packet = *past;
         asm volatile("" : "+r"(count));
@@ -449,84 +477,125 @@ INLINE void check_entry(struct run *r, u64 sp)
     shadow->entered = entered;
 }
 
-/* Adds a hop, with the hop that it stands in. */
+INLINE int is_alive(u64 base, u64 slot)
+{
+    u64 at = base + SLOT_SP(slot) * 8, now = LOOK(u32, at, 0);
+    return now == (u32)SLOT_CALLER(slot) || is_trampoline(now | KERNEL_HALF);
+}
+
+/* Is this frame of the packet's, or of that which it is a copy of? */
+INLINE int is_own(struct head *p, struct open *frame)
+{
+    return frame->life == p->life || (frame->life == p->origin && SLOT_AT(frame->slot) < p->inherited);
+}
+
+/* Finds the hop that this one stands in, whatever is on the stack: p->found, p->scratch (bits) and shadow->depth. These
+ * are results by way of memory, or the verifier goes through all that follows once for each depth.
+ */
+INLINE void search(struct head *p, struct shadow *shadow, u64 slot, u32 bits)
+{
+    u64 depth = shadow->depth;
+    u32 parent = 0;
+    if (depth > OPEN - 1)
+        depth = OPEN - 1;
+    /* What has returned goes from the top; what is left may be another packet's, in whose frames this one is. */
+    for (int i = 0; i < OPEN; i++) {
+        if (depth == 0)
+            break;
+        struct open *top = &shadow->frames[depth & (OPEN - 1)];
+        if (SLOT_SP(top->slot) > SLOT_SP(slot)) {
+            if (is_alive(shadow->stack, top->slot)) {
+                if (is_own(p, top))
+                    parent = SLOT_AT(top->slot) + 1;
+                break;
+            }
+        } else if (SAME_PLACE(top->slot, slot) && top->life == p->life) {
+            bits |= HOP_SAME_SLOT;
+        }
+        depth--;
+    }
+    *(volatile u64 *)&shadow->depth = depth;
+    *(volatile u32 *)&p->scratch = bits;
+    *(volatile u32 *)&p->found = parent;
+    parent = *(volatile u32 *)&p->found;
+    depth = *(volatile u64 *)&shadow->depth;
+    u64 look = parent ? 0 : depth;
+    for (int i = 0; i < OPEN; i++) {
+        if (look == 0)
+            break;
+        struct open *top = &shadow->frames[look & (OPEN - 1)];
+        if (is_own(p, top)) {
+            if (is_alive(shadow->stack, top->slot))
+                parent = SLOT_AT(top->slot) + 1;
+            break;
+        }
+        look--;
+    }
+    *(volatile u32 *)&p->found = parent;
+}
+
+/* Adds a hop, with the hop that it stands in. `r` is 0 where nothing is asked of the packet: every instruction counts
+ * here, so what is stored together is stored as one word. `ip` and `caller` are the lower halves; without `sp` the hop
+ * stands nowhere.
+ */
 INLINE void step(struct head *p, struct hop *hops, u64 ip, u64 caller, u64 sp, struct run *r, u64 *copy)
 {
-    u64 base = sp & ~(THREAD_BYTES - 1ULL), depth = 0, life = p->life;
-    u32 bits = r ? 0 : HOP_LIGHT, parent = 0, word = (sp - base) >> 3;
-    struct shadow *shadow = sp ? shadow_of(base) : 0;
+    u64 base = sp & ~(THREAD_BYTES - 1ULL), depth = OPEN;
+    u64 slot = (sp - base) << 45 | caller << 16;
+    u64 bits = r ? 0 : HOP_LIGHT, parent = 0, life = p->life;
+    struct shadow *shadow = !r || sp ? shadow_of(base) : 0;
     if (shadow) {
-        if (p->base != base) {
-            bits |= HOP_NEW_STACK;
-            p->base = base;
-        }
+        int simple = 0;
         depth = shadow->depth;
-        if (depth > OPEN)
-            depth = OPEN;
-        if (!depth && bits & HOP_NEW_STACK)
-            shadow->entered = entry_of(copy, base);
-        /* What has returned goes from the top; what is left may be another packet's, in whose frames this one is. */
-        for (int i = 0; i < OPEN; i++) {
-            if (depth == 0)
-                break;
-            struct open *top = &shadow->frames[(depth - 1) & (OPEN - 1)];
-            if (top->sp > word) {
-                u64 now = LOOK(u64, base + top->sp * 8ULL, 0);
-                if (now == (KERNEL_HALF | top->caller) || is_trampoline(now)) {
-                    if (top->life == life || (top->life == p->origin && top->at < p->inherited))
-                        parent = top->at + 1;
-                    break;
-                }
-            } else if (top->sp == word && top->caller == (u32)caller && top->life == life) {
-                bits |= HOP_SAME_SLOT;
+        struct open *top = &shadow->frames[depth & (OPEN - 1)];
+        u64 under = top->slot;
+        if (p->base == base && top->life == life) {
+            if (SLOT_SP(under) <= SLOT_SP(slot)) { /* the last has returned: mostly just one has */
+                if (SAME_PLACE(under, slot))
+                    bits |= HOP_SAME_SLOT;
+                depth--;
+                top = &shadow->frames[depth & (OPEN - 1)];
+                under = top->slot;
+                simple = top->life == life && SLOT_SP(under) > SLOT_SP(slot) && is_alive(base, under);
+            } else {
+                simple = is_alive(base, under);
             }
-            depth--;
+            parent = SLOT_AT(under) + 1;
         }
-        /* By way of memory, or the verifier goes through all that follows once for each depth. */
-        *(volatile u64 *)&shadow->depth = depth;
-        *(volatile u32 *)&p->scratch = bits;
-        *(volatile u32 *)&p->found = parent;
-        parent = *(volatile u32 *)&p->found;
-        depth = *(volatile u64 *)&shadow->depth;
-        u64 look = parent ? 0 : depth;
-        for (int i = 0; i < OPEN; i++) {
-            if (look == 0)
-                break;
-            struct open *top = &shadow->frames[(look - 1) & (OPEN - 1)];
-            if (top->life == life || (top->life == p->origin && top->at < p->inherited)) {
-                u64 now = LOOK(u64, base + top->sp * 8ULL, 0);
-                if (now == (KERNEL_HALF | top->caller) || is_trampoline(now))
-                    parent = top->at + 1;
-                break;
+        if (!simple) {
+            bits = r ? 0 : HOP_LIGHT;
+            if (p->base != base) {
+                bits |= HOP_NEW_STACK;
+                p->base = base;
+                if (!shadow->depth)
+                    shadow->entered = entry_of(copy, base);
             }
-            look--;
+            search(p, shadow, slot, bits);
+            parent = *(volatile u32 *)&p->found;
+            bits = *(volatile u32 *)&p->scratch;
+            depth = *(volatile u64 *)&shadow->depth;
         }
-        *(volatile u32 *)&p->found = parent;
-        parent = *(volatile u32 *)&p->found;
-        bits = *(volatile u32 *)&p->scratch;
     }
-    p->hash = mix(p->hash, (u32)ip | caller << 32);
-    p->hash = mix(p->hash, (parent | bits << 8) ^ (r ? r->facts : 0));
+    u64 place = ip | caller << 32, stands = parent | bits << 8;
+    p->hash = mix(p->hash, place) + stands;
     if (r) {
+        p->hash = mix(p->hash, r->facts);
         p->hash = mix(p->hash, r->in | (u64)r->out << 32);
         p->hash = mix(p->hash, r->ifindex | (u64)r->netns << 32);
     }
     u64 n = p->count;
+    asm volatile("" : "+r"(n)); /* or the compiler leaves out a check, and the verifier does not see why it may */
     if (n >= HOPS) {
         p->full = 1;
         return;
     }
-    asm volatile("" : "+r"(n)); /* or the compiler leaves out the check, and the verifier does not see why it may */
-    if (hops && n < HOPS) {
+    p->count = n + 1;
+    if (hops) {
         struct hop *hop = &hops[n];
-        hop->ip = ip;
-        hop->caller = caller;
-        hop->after = 0;
+        *(u64 *)&hop->ip = place;
+        *(u32 *)&hop->sp = slot >> 48 | stands << 16;
         if (p->timed)
             hop->after = bpf_ktime_get_ns() - p->birth;
-        hop->sp = word;
-        hop->parent = parent;
-        hop->bits = bits;
         if (r) {
             hop->in = r->in;
             hop->out = r->out;
@@ -535,17 +604,18 @@ INLINE void step(struct head *p, struct hop *hops, u64 ip, u64 caller, u64 sp, s
             hop->facts = r->facts;
         }
     }
-    p->count = n + 1;
+    depth++;
     if (shadow && depth < OPEN) {
         asm volatile("" : "+r"(depth));
         struct open *mine = &shadow->frames[depth & (OPEN - 1)];
         mine->life = life;
-        mine->caller = caller;
-        mine->sp = word;
-        mine->at = n;
-        shadow->depth = depth + 1;
+        mine->slot = slot | n;
+        shadow->depth = depth;
     }
 }
+
+#define RETURN_ADDRESS(ctx) LOOK(u32, (ctx)->sp, 0)
+#define HERE(ctx) (*(u32 *)&(ctx)->ip)
 
 /* ---- the end ---- */
 
@@ -586,6 +656,7 @@ INLINE void count_path(struct run *r, u64 now)
     struct head *p = r->p;
     struct counters *c = r->c;
     c->ended++;
+    c->hits += p->count - p->inherited;
     if (!p->matched) {
         c->passed++;
         return;
@@ -660,10 +731,8 @@ INLINE int begin_run(struct run *r)
     r->cpu = bpf_get_smp_processor_id();
     r->s = scratches.lookup(&zero);
     r->c = counts.lookup(&r->cpu);
-    if (!r->s || !r->c)
-        return 0;
-    r->c->hits++;
-    return 1;
+    r->facts = r->in = r->out = r->netns = r->ifindex = r->linear = r->header = 0;
+    return r->s && r->c;
 }
 
 /* A packet in a function; 0 when it is none that kpath follows. */
@@ -724,7 +793,7 @@ INLINE int on_pair(struct run *r)
 
 int body(struct pt_regs *ctx)
 {
-    struct run run = {}, *r = &run;
+    struct run run, *r = &run;
     if (!begin_run(r))
         return 0;
     u64 cls = r->cls = r->s->cls;
@@ -745,7 +814,7 @@ int body(struct pt_regs *ctx)
     }
     if (cls == CLASS_ORIGIN || cls == CLASS_RELEASE || cls == CLASS_END)
         check_entry(r, ctx->sp);
-    step(r->p, r->hops, ctx->ip, LOOK(u64, ctx->sp, 0), ctx->sp, r, COPY(r->s));
+    step(r->p, r->hops, HERE(ctx), RETURN_ADDRESS(ctx), ctx->sp, r, COPY(r->s));
     if (cls == CLASS_END) {
         u64 *generation = generation_of(r->first);
         count_path(r, bpf_ktime_get_ns());
@@ -772,10 +841,8 @@ INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
 /* A function of whose packet nothing is asked but that it was there: most are. */
 INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
 {
-    u32 cpu = bpf_get_smp_processor_id();
     struct track *t = track_of(skb);
-    struct counters *c = counts.lookup(&cpu);
-    if (!c || !t || !skb || t->packet.head.skb != skb)
+    if (!t || !skb || t->packet.head.skb != skb)
         return enter(ctx, cls, skb, 0);
 #if DIRECT_TYPE
     u64 *copy = 0;
@@ -786,8 +853,7 @@ INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
         return 0;
     u64 *copy = s->user_regs;
 #endif
-    c->hits++;
-    step(&t->packet.head, t->hops, ctx->ip, LOOK(u64, ctx->sp, 0), ctx->sp, 0, copy);
+    step(&t->packet.head, t->hops, HERE(ctx), RETURN_ADDRESS(ctx), ctx->sp, 0, copy);
     return 0;
 }
 
@@ -803,7 +869,7 @@ int link_light_3(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_LINK, ctx->
 /* Tracepoint skb:kfree_skb; where its fields are comes from tracefs. */
 int drop(void *ctx)
 {
-    struct run run = {}, *r = &run;
+    struct run run, *r = &run;
     u64 skb = 0, location = 0;
     u32 reason = 0;
     if (!begin_run(r))
@@ -816,6 +882,6 @@ int drop(void *ctx)
     if (!find(r, skb, 0))
         return 0;
     r->facts = reason;
-    step(r->p, r->hops, 0, location, 0, r, COPY(r->s));
+    step(r->p, r->hops, 0, (u32)location, 0, r, COPY(r->s));
     return 0;
 }

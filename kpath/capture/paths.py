@@ -44,7 +44,7 @@ class Bit(IntFlag):
     NEW_STACK = 2
     """The packet came to another stack, or back to one that had been left meanwhile."""
     LIGHT = 4
-    """The packet was not looked at: only ``ip``, ``caller``, ``after``, ``sp``, ``parent``, ``bits`` were written."""
+    """The packet was not looked at: only ``ip``, ``caller``, ``sp``, ``parent``, ``bits``, and ``after``, were written."""
 
 
 class Fact(IntFlag):
@@ -94,7 +94,7 @@ def _dtype(fields: Iterable[tuple[str, str]], *more: Any) -> np.dtype[np.void]:
 
 HOP = _dtype(_HOP)
 """One hop; addresses (``ip``, ``caller``, ``in``, ``out``) without their upper half, which is all ones in the kernel's
-text; ``after`` ns since the packet's birth, 0 where hops are not timed; ``sp`` in words from the bottom of the stack;
+text; ``after`` ns since the packet's birth, meaningless unless the record says ``timed``; ``sp`` in words from the bottom of the stack;
 ``parent`` one more than the number of the hop that it stands in, 0 for none; ``in`` is the continuation at a hook. A
 hop without ``ip`` is a drop: ``caller`` is the place, ``facts`` the reason."""
 RECORD = _dtype(_HEAD, ("hops", HOP, HOPS))

@@ -82,7 +82,7 @@ class _Writer:
 
     def write(self, e: Any, hop: Any, number: int, ip: int, cls: Class | None) -> None:
         e["seq"] = number
-        e["time"] = self._birth + (int(hop["after"]) or number)
+        e["time"] = self._birth + (int(hop["after"]) if self._record["timed"] else number)
         e["hook"] = 255
         e["caller"] = KERNEL | int(hop["caller"])
         if not hop["ip"]:
