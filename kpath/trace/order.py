@@ -34,10 +34,12 @@ class Order:
         """Take events as they arrived; returns those that are old enough, in order, and the gaps just found."""
         if not len(events):
             return events, []
-        gaps = self.gaps(events)
+        old = len(self._held)
         held = np.concatenate([_raw(self._held), _raw(events)]).view(EVENT)
         time, seq = held["time"].copy(), held["seq"].copy()
-        if not np.all((time[1:] > time[:-1]) | ((time[1:] == time[:-1]) & (seq[1:] >= seq[:-1]))):
+        gaps = self._gaps(events["cpu"].copy(), seq[old:], time[old:])
+        later = time[1:] > time[:-1]
+        if not later.all() and not np.all(later | ((time[1:] == time[:-1]) & (seq[1:] >= seq[:-1]))):
             held = _raw(held)[np.lexsort((seq, time))].view(EVENT)
         self._newest = max(self._newest, int(held["time"][-1]))
         return self._release(held, self._newest - self._window), gaps
@@ -62,15 +64,21 @@ class Order:
         What the filter kept back has a higher number than events that are younger, so a chunk that is in the order of
         time has its numbers out of order. Together they are all those that were sent up.
         """
+        return self._gaps(events["cpu"].copy(), events["seq"].copy(), events["time"].copy())
+
+    def _gaps(self, cpus: Any, every_seq: Any, every_time: Any) -> list[Loss]:
         found: list[Loss] = []
-        cpus = events["cpu"].copy()
-        every_seq, every_time = events["seq"].astype(np.int64), events["time"].astype(np.int64)
-        for cpu in np.flatnonzero(np.bincount(cpus)).tolist():
-            mine = np.flatnonzero(cpus == cpu)
-            mine = mine[np.argsort(every_seq[mine], kind="stable")]
-            seqs: Any = every_seq[mine]
-            times: Any = every_time[mine]
+        present = np.flatnonzero(np.bincount(cpus)).tolist()
+        for cpu in present:
+            mine = slice(None) if len(present) == 1 else np.flatnonzero(cpus == cpu)
+            seqs, times = every_seq[mine], every_time[mine]
             before = self._last_seq.get(cpu)
+            # Mostly they are in order, and none is missing.
+            if (before is None or int(seqs[0]) == before[0] + 1) and np.all(seqs[1:] - seqs[:-1] == 1):
+                self._last_seq[cpu] = int(seqs[-1]), int(times[-1])
+                continue
+            by_seq = np.argsort(seqs, kind="stable")
+            seqs, times = seqs[by_seq].astype(np.int64), times[by_seq].astype(np.int64)
             if before is not None:
                 seqs, times = np.concatenate([[before[0]], seqs]), np.concatenate([[before[1]], times])
             for i in np.flatnonzero(np.diff(seqs) > 1).tolist():
