@@ -232,7 +232,7 @@ def measure(bench: Bench, quick: bool) -> Iterator[Row]:
     sizes = Sizes(ring_bytes=64 << 20)
     rejecting = Selection(pcap_c=to_c(compile_filter("host 192.0.2.1")))
     multi = bool(Symbols.load().addresses("register_fprobe_ips"))
-    backends = ["multi", "kprobe"] if multi else ["kprobe"]
+    backends = ["multi", "kprobe", "fentry"] if multi else ["kprobe"]
     for backend in backends:
         options = Options(sizes=sizes, backend=backend)
         yield bench.kpath("kpath, all events", options)
@@ -240,7 +240,7 @@ def measure(bench: Bench, quick: bool) -> Iterator[Row]:
         yield bench.kpath("kpath --mode paths", replace(options, mode="paths"))
     if quick:
         return
-    for backend in backends:
+    for backend in backends[:2]:
         yield bench.bare_probe("a program that counts", COUNT, backend == "multi")
         yield bench.bare_probe("an empty program", "", backend == "multi")
     for what, action in (

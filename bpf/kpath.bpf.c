@@ -28,6 +28,7 @@
 #define RB_NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: userspace polls, a wake-up would cost more than the event */
 
 #define CLASS_GATE 64 /* added to the class of functions at which a packet that was rejected is looked at again */
+#define KIND_BRIEF 255 /* of an event that is not complete, see frame_aside() */
 #define MATCHED 1
 #define REJECTED 2 /* passed over, unless it looks otherwise at a gate: translated, sent by another device, marked */
 
@@ -48,7 +49,6 @@ struct slot {
 struct shadow {
     u64 stack; /* whose they are */
     u64 depth;
-    u64 aside, cut; /* events that wait in the stash; of them, those before a packet that was passed over */
     u64 entered; /* how userspace entered the kernel when these frames were seen, see entry_from_user() */
     u64 hook_sp, hook_skb, hook_birth, hook_matched;
     struct slot slots[MAX_DEPTH];
@@ -61,7 +61,8 @@ struct stash {
     u64 stack; /* whose it is */
     u64 hole; /* two stacks in use have the same place, so what this one had put aside may be gone */
     u64 count;
-    u64 first, cut; /* for bring_out() */
+    u64 cut; /* of them, those before a packet that was passed over */
+    u64 first; /* for bring_out() */
     struct event events[STASH_SIZE];
 };
 
@@ -79,8 +80,12 @@ struct route {
 /* What a CPU keeps from one hit to the next, and what is too large for a BPF program's stack. */
 struct scratch {
     u64 last_skb, last_birth, last_generation; /* the packet that this CPU saw last, if it is one to be told of */
-    u64 rejected_skb, rejected_generation; /* or one that was passed over */
+    u64 rejected_skb, rejected_generation, rejected_looks; /* the last one that was passed over */
     u64 last_late;
+    u64 interrupt_stack; /* the bottom of this CPU's */
+    u64 cut_interrupt; /* a packet was passed over on that since an event was last put aside */
+    u64 passed_over; /* hits that are not counted yet */
+    u64 busy, through; /* see reading.h */
     u64 cls, first, second; /* for body(): the class of the function that was hit, and the arguments that matter */
     u64 header, linear; /* for decide() */
     struct device devices[CACHED];
@@ -102,6 +107,7 @@ struct run {
     struct counters *c;
     struct event *e; /* where the event is made: in its place in the buffer, or in this CPU's draft */
     u64 cls, first, second;
+    u64 ip, sp; /* the function's first instruction, and where its return address is */
     u64 header; /* address of the IP header */
     u64 linear; /* bytes of the packet that are in the buffer itself, from the IP header on; the rest is in pages */
 #if DIRECT_TYPE
@@ -110,16 +116,18 @@ struct run {
     u32 cpu, drafted;
 };
 
-/* One CPU's, a cache line. */
+/* One CPU's, two cache lines. */
 struct counters {
     u64 sent; /* events that were to go up: received + lost */
     u64 lost; /* of them, did not fit into the buffer */
-    u64 hits; /* runs of any program but that of the tracepoint */
+    u64 hits; /* runs of any program but that of the tracepoint; the last may not be counted yet without COUNT_RUNS */
     u64 drops; /* runs of that */
     u64 no_packet; /* packets that found the table full */
     u64 no_stack; /* stacks that found the table full */
     u64 too_deep; /* frames beyond MAX_DEPTH */
     u64 written; /* events that were put into this CPU's part of the mapped buffer */
+    u64 busy; /* hits while another program was running on this CPU (fentry) */
+    u64 spare[7];
 };
 
 BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
@@ -165,8 +173,11 @@ BPF_PERF_OUTPUT(events);
 INLINE struct shadow *shadow_of(u64 stack)
 {
     u32 zero = 0, at = (u32)((stack * 0x9E3779B97F4A7C15ULL) >> 40) & (HOME_SLOTS - 1);
-    if (!(stack >> 63))
-        return interrupt_shadow.lookup(&zero);
+    if (!(stack >> 63)) {
+        struct shadow *own = interrupt_shadow.lookup(&zero);
+        asm volatile("" : "+r"(own)); /* or the compiler makes one call of the two, which the kernel cannot inline */
+        return own;
+    }
     struct shadow *home = home_shadows.lookup(&at);
     if (home && !home->stack)
         home->stack = stack;
@@ -231,14 +242,19 @@ INLINE void find_parent(struct run *r, int root)
     shadow->depth = depth + 1;
 }
 
-INLINE void begin(struct pt_regs *ctx, struct run *r)
+INLINE void begin(struct run *r)
 {
     struct event *e = r->e;
+#if FILTERED
+    r->c->hits += 1 + r->s->passed_over;
+    r->s->passed_over = 0;
+#else
     r->c->hits++;
-    e->ip = ctx->ip;
-    e->sp = ctx->sp;
+#endif
+    e->ip = r->ip;
+    e->sp = r->sp;
     e->cls = r->cls;
-    e->caller = LOOK(u64, ctx->sp, 0);
+    e->caller = LOOK(u64, r->sp, 0);
     e->stack = stack_of(e->sp, r->cpu);
     find_parent(r, r->cls == CLASS_ROOT);
 }
@@ -487,6 +503,16 @@ INLINE int identify(struct run *r, int begin_life)
     return 1;
 }
 
+/* The name of the thread that runs. */
+INLINE void remember_comm(u32 pid)
+{
+    struct comm comm = {};
+    if (!comms.lookup(&pid)) {
+        bpf_get_current_comm(&comm.name, sizeof(comm.name));
+        comms.update(&pid, &comm);
+    }
+}
+
 /* ---- to userspace ---- */
 
 /* Where in the buffer this CPU's next event goes; its draft when there is no room. */
@@ -580,7 +606,7 @@ INLINE u64 looks_of(u64 skb)
 #if FILTER_MARK_MASK
     looks = looks * 31 + OF_SKB(u32, SK_BUFF_mark);
 #endif
-    looks = looks * 31 + (LOOK(u64, header, 8) & ~0xffULL); /* without the TTL */
+    looks = looks * 31 + (LOOK(u64, header, 8) & 0xffffffff0000ff00ULL); /* without TTL and checksum */
     looks = looks * 31 + LOOK(u32, header, 16);
     return looks * 31 + LOOK(u32, header, 20);
 }
@@ -619,14 +645,59 @@ INLINE int wanted(struct run *r)
     return 1;
 }
 
-INLINE struct stash *stash_of(u64 stack)
+/* From here on this CPU knows the packet as one that was rejected. */
+INLINE void pass_over(struct scratch *s, u64 skb, u64 generation, u64 looks)
 {
-    u32 at = (u32)((stack * 0x9E3779B97F4A7C15ULL) >> 40) & (STASHES - 1);
+    s->rejected_looks = looks;
+    s->rejected_skb = skb;
+    s->rejected_generation = generation;
+    if (!s->interrupt_stack)
+        s->interrupt_stack = interrupt_stack(bpf_get_smp_processor_id());
+}
+
+INLINE u32 stash_place(u64 stack)
+{
+    return (u32)((stack * 0x9E3779B97F4A7C15ULL) >> 40) & (STASHES - 1);
+}
+
+/* What waits on this stack may belong to the packet that is passed over. */
+INLINE void cut_here(struct scratch *s, u64 sp)
+{
+    if (sp - s->interrupt_stack < THREAD_BYTES) {
+        s->cut_interrupt = 1;
+        return;
+    }
+#if IRQ_STACK_POINTER
+    u64 stack = sp & ~(THREAD_BYTES - 1ULL); /* a task's stack lies at a multiple of its size */
+#else
+    u64 stack = stack_of(sp, bpf_get_smp_processor_id());
+    if (!(stack >> 63)) {
+        s->cut_interrupt = 1;
+        return;
+    }
+#endif
+    u32 at = stash_place(stack);
+    struct stash *stash = stashes.lookup(&at);
+    if (stash && stash->stack == stack)
+        stash->cut = stash->count;
+}
+
+INLINE struct stash *stash_of(struct run *r, u64 stack)
+{
+    u32 at = stash_place(stack);
     struct stash *stash = stashes.lookup(&at);
     if (stash && stash->stack != stack) {
         stash->hole = stash->stack != 0;
         stash->stack = stack;
-        stash->count = 0;
+        stash->count = stash->cut = 0;
+    }
+    if (stash && !(stack >> 63)) {
+        if (stack != r->cpu) { /* what that CPU passed over on its interrupt stack is not known here */
+            stash->cut = stash->count;
+        } else if (r->s->cut_interrupt) {
+            stash->cut = stash->count;
+            r->s->cut_interrupt = 0;
+        }
     }
     return stash;
 }
@@ -634,7 +705,7 @@ INLINE struct stash *stash_of(u64 stack)
 INLINE void put_aside(struct run *r)
 {
     u64 key = r->e->stack;
-    struct stash *stash = stash_of(key);
+    struct stash *stash = stash_of(r, key);
     if (!stash)
         return;
     u64 skb = r->e->skb;
@@ -648,20 +719,67 @@ INLINE void put_aside(struct run *r)
     u64 at = stash->count & (STASH_SIZE - 1);
     __builtin_memcpy(&stash->events[at], r->e, sizeof(struct event));
     stash->count++;
-    struct shadow *shadow = shadow_of(key);
-    if (shadow)
-        shadow->aside = stash->count;
+}
+
+/* A function without a packet: its event waits for the packet that comes, and mostly none that is wanted does. So it is
+ * made where it waits, and only of what is known; the rest is filled in when it is brought out.
+ */
+INLINE int frame_aside(struct scratch *s, u64 cls, u64 ip, u64 sp)
+{
+    struct run run, *r = &run;
+    r->s = s;
+    r->cpu = bpf_get_smp_processor_id();
+    r->c = counts.lookup(&r->cpu);
+    if (!r->c)
+        return 0;
+    r->c->hits++;
+    u64 stack = stack_of(sp, r->cpu);
+    struct stash *stash = stash_of(r, stack);
+    if (!stash)
+        return 0;
+    struct event *e = r->e = &stash->events[stash->count & (STASH_SIZE - 1)];
+    e->time = bpf_ktime_get_ns();
+    e->ip = ip;
+    e->sp = sp;
+    e->caller = LOOK(u64, sp, 0);
+    e->stack = stack;
+    e->parent_sp = 0;
+    e->pid = (u32)bpf_get_current_pid_tgid();
+    e->flags = FLAG_STASHED;
+    e->cls = cls;
+    e->kind = KIND_BRIEF;
+    find_parent(r, cls == CLASS_ROOT);
+    stash->count++;
+    return 0;
+}
+
+INLINE void complete(struct event *e)
+{
+    u64 time = e->time, ip = e->ip, sp = e->sp, caller = e->caller, stack = e->stack, parent_sp = e->parent_sp;
+    u32 pid = e->pid;
+    u16 flags = e->flags;
+    u8 cls = e->cls;
+    __builtin_memset(e, 0, sizeof(*e));
+    e->time = time;
+    e->ip = ip;
+    e->sp = sp;
+    e->caller = caller;
+    e->stack = stack;
+    e->parent_sp = parent_sp;
+    e->pid = pid;
+    e->flags = flags;
+    e->cls = cls;
+    e->hook = 255;
 }
 
 /* The packet matched: what led to it on this stack goes up first, in order. */
 INLINE void bring_out(struct pt_regs *ctx, struct run *r, u64 key)
 {
-    struct stash *stash = stash_of(key);
+    struct stash *stash = stash_of(r, key);
     if (!stash || !stash->count)
         return;
-    struct shadow *shadow = shadow_of(key);
+    remember_comm((u32)bpf_get_current_pid_tgid());
     stash->first = stash->count > STASH_SIZE ? stash->count - STASH_SIZE : 0;
-    stash->cut = shadow ? shadow->cut : 0;
     if (stash->first || stash->hole) /* the oldest were overwritten, or another stack had their place */
         stash->events[stash->first & (STASH_SIZE - 1)].flags |= FLAG_HOLE;
     for (int i = 0; i < STASH_SIZE; i++) {
@@ -670,14 +788,14 @@ INLINE void bring_out(struct pt_regs *ctx, struct run *r, u64 key)
         if (at >= *(volatile u64 *)&stash->count)
             break;
         struct event *e = &stash->events[at & (STASH_SIZE - 1)];
+        if (e->kind == KIND_BRIEF)
+            complete(e);
         if (at < *(volatile u64 *)&stash->cut)
             e->flags |= FLAG_CUT;
         output(ctx, r, e);
     }
-    stash->count = 0;
+    stash->count = stash->cut = 0;
     stash->hole = 0;
-    if (shadow)
-        shadow->aside = shadow->cut = 0;
 }
 #endif
 
@@ -689,16 +807,17 @@ INLINE void send(struct pt_regs *ctx, struct run *r)
     if (e->skb && !(e->flags & FLAG_MATCHED) && (e->flags & FLAG_HEADER || e->arp_op)) {
         u64 key = e->skb;
         struct packet *packet = packets.lookup(&key);
-        int match = wanted(r);
-        /* Before __ip_local_out has filled in the length, and the device is known, it is too early to say no. */
-        if (!match && packet && (e->ifindex || !FILTER_BY_PLACE) && (e->tot_len || e->arp_op)) {
+        /* Before __ip_local_out has filled in the length it is too early; above 64 KiB the length stays 0 (BIG TCP). */
+        int complete_header = e->tot_len || e->arp_op || e->len > 0xffff;
+        int match = complete_header && wanted(r);
+        if (!match && packet && complete_header && (e->ifindex || !FILTER_BY_PLACE)) {
             u64 *generation = generation_of(key);
             packet->matched = REJECTED;
             packet->looks = looks_of(key);
-            if (generation) {
-                r->s->rejected_skb = key;
-                r->s->rejected_generation = *generation;
-            }
+            if (generation)
+                pass_over(r->s, key, *generation, packet->looks);
+            cut_here(r->s, e->sp);
+            return;
         }
         if (!match) {
             put_aside(r);
@@ -730,12 +849,7 @@ INLINE void send(struct pt_regs *ctx, struct run *r)
 
 INLINE int on_root(struct run *r)
 {
-    u32 pid = r->e->pid;
-    struct comm comm = {};
-    if (!comms.lookup(&pid)) {
-        bpf_get_current_comm(&comm.name, sizeof(comm.name));
-        comms.update(&pid, &comm);
-    }
+    remember_comm(r->e->pid);
     return 1;
 }
 
@@ -861,20 +975,13 @@ INLINE int begin_run(struct run *r)
     return r->s && r->c;
 }
 
-/* A function was entered: all that the programs below have in common. One text instead of twenty copies, which would
- * take the compiler and the verifier twenty times as long.
- */
-int body(struct pt_regs *ctx)
+/* A function was entered: all that there is to do, for any class. */
+INLINE void handle(struct pt_regs *ctx, struct run *r)
 {
-    struct run run = {}, *r = &run;
-    if (!begin_run(r))
-        return 0;
-    u64 cls = r->cls = r->s->cls;
-    r->first = r->s->first;
-    r->second = r->s->second;
+    u64 cls = r->cls;
     if (!begin_event(r))
-        return 0;
-    begin(ctx, r);
+        return;
+    begin(r);
     int tell = 1;
     if (cls == CLASS_ROOT)
         tell = on_root(r);
@@ -885,8 +992,9 @@ int body(struct pt_regs *ctx)
     else if (cls != CLASS_FRAME)
         tell = on_packet(r);
     if (!tell)
-        return 0;
+        return;
 #if FILTERED
+    r->s->cls = cls;
     r->s->header = r->header;
     r->s->linear = r->linear;
     bodies.call(ctx, 1);
@@ -895,11 +1003,28 @@ int body(struct pt_regs *ctx)
     if (cls == CLASS_HOOK)
         expect_verdict(r->e);
 #endif
+}
+
+/* What all programs at kprobes have in common. One text instead of twenty copies, which would take the compiler and the
+ * verifier twenty times as long.
+ */
+int body(struct pt_regs *ctx)
+{
+    struct run run = {}, *r = &run;
+    if (!begin_run(r))
+        return 0;
+    r->cls = r->s->cls;
+    r->first = r->s->first;
+    r->second = r->s->second;
+    r->ip = ctx->ip;
+    r->sp = ctx->sp;
+    handle(ctx, r);
+    DONE(r->s);
     return 0;
 }
 
 #if FILTERED
-/* The second half of body() where there is a filter: in one piece the verifier finds both too much. */
+/* The second half of handle() where there is a filter: in one piece the verifier finds both too much. */
 int decide(struct pt_regs *ctx)
 {
     struct run run = {}, *r = &run;
@@ -907,54 +1032,67 @@ int decide(struct pt_regs *ctx)
         return 0;
     u32 at = RINGS * SLOTS + r->cpu;
     r->e = places.lookup(&at);
-    if (!r->e)
-        return 0;
-    r->drafted = 1;
-    r->cls = r->s->cls;
-    r->header = r->s->header;
-    r->linear = r->s->linear;
+    if (r->e) {
+        r->drafted = 1;
+        r->cls = r->s->cls;
+        r->header = r->s->header;
+        r->linear = r->s->linear;
 #if DIRECT_TYPE
-    r->skb = VIEW(r->e->skb);
+        r->skb = VIEW(r->e->skb);
 #endif
-    send(ctx, r);
-    if (r->cls == CLASS_HOOK)
-        expect_verdict(r->e);
+        send(ctx, r);
+        if (r->cls == CLASS_HOOK)
+            expect_verdict(r->e);
+    }
+    DONE(r->s);
     return 0;
 }
 #endif
 
 #if FILTERED
 /* A packet that was rejected costs a look at its mark, and no more. */
-INLINE int passed_over(struct pt_regs *ctx, struct scratch *s, u64 cls, u64 skb, int gate)
+INLINE int passed_over(struct scratch *s, u64 cls, u64 sp, u64 skb, int gate)
 {
-    u32 cpu = bpf_get_smp_processor_id();
-    struct counters *c = counts.lookup(&cpu);
     u64 *generation = generation_of(skb);
     u64 key = skb;
-    if (!skb || !c || !generation)
+    if (!generation)
         return 0;
     if (s->rejected_skb != skb || s->rejected_generation != *generation) {
         struct packet *packet = packets.lookup(&key);
         if (!packet || packet->matched != REJECTED)
             return 0;
-        s->rejected_skb = skb;
-        s->rejected_generation = *generation;
+        pass_over(s, skb, *generation, packet->looks);
     }
-    if (gate) {
-        struct packet *packet = packets.lookup(&key);
-        if (!packet || packet->looks != looks_of(skb))
-            return 0;
-    }
-    c->hits++;
+    if (gate && s->rejected_looks != looks_of(skb))
+        return 0;
+#if COUNT_RUNS
+    u32 cpu = bpf_get_smp_processor_id();
+    struct counters *c = counts.lookup(&cpu);
+    if (c)
+        c->hits++;
+#else
+    s->passed_over++;
+#endif
     if (cls == CLASS_END) {
         packets.delete(&key);
         __sync_fetch_and_add(generation, 1);
     }
-    /* What waits on this stack may belong to this packet. */
-    struct shadow *shadow = shadow_of(stack_of(ctx->sp, cpu));
-    if (shadow)
-        shadow->cut = shadow->aside;
+    cut_here(s, sp);
     return 1;
+}
+#endif
+
+#if FILTERED
+/* Is this all that there is to do? */
+INLINE int soon_done(struct scratch *s, u64 cls, u64 ip, u64 sp, u64 first)
+{
+    int gate = cls >= CLASS_GATE;
+    cls -= gate ? CLASS_GATE : 0;
+    if (cls == CLASS_FRAME || cls == CLASS_ROOT) {
+        frame_aside(s, cls, ip, sp);
+        return 1;
+    }
+    return cls != CLASS_COPY && cls != CLASS_MERGE && first && passed_over(s, cls, sp, first, gate);
 }
 #endif
 
@@ -964,34 +1102,62 @@ INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
     struct scratch *s = scratches.lookup(&zero);
     if (!s)
         return 0;
-#if FILTERED
-    int gate = cls >= CLASS_GATE;
-    cls -= gate ? CLASS_GATE : 0;
-    if (cls != CLASS_FRAME && cls != CLASS_ROOT && cls != CLASS_COPY && cls != CLASS_MERGE &&
-        passed_over(ctx, s, cls, first, gate))
+#if FENTRY
+    u32 cpu = bpf_get_smp_processor_id();
+    struct counters *c = counts.lookup(&cpu);
+    if (BUSY(s, c))
         return 0;
-#else
-    cls -= cls >= CLASS_GATE ? CLASS_GATE : 0;
 #endif
-    s->cls = cls;
+#if FILTERED
+    if (soon_done(s, cls, ctx->ip, ctx->sp, first)) {
+        DONE(s);
+        return 0;
+    }
+#endif
+    s->cls = cls - (cls >= CLASS_GATE ? CLASS_GATE : 0);
     s->first = first;
     s->second = second;
     bodies.call(ctx, 0);
+    DONE(s);
     return 0;
 }
 
-/* Return of nf_hook_slow. The packet may be gone: its identity was kept at the entry. */
-int verdict(struct pt_regs *ctx)
+#if FENTRY
+/* The same at any function by way of fentry: nothing is common, so nothing has to be handed on. */
+int traced(struct arguments *ctx)
 {
     struct run run = {}, *r = &run;
-    if (!begin_run(r))
+    if (!begin_run(r) || BUSY(r->s, r->c))
         return 0;
+    u64 cls = own_class();
+    r->cls = cls - (cls >= CLASS_GATE ? CLASS_GATE : 0);
+    r->first = as_number(&r->s->through, ctx->first);
+    r->second = as_number(&r->s->through, ctx->second);
+    r->ip = own_address();
+    r->sp = entry_sp(as_number(&r->s->through, (u64)ctx), r->ip, own_distance());
+    if (!r->sp) {
+        r->c->busy++;
+        DONE(r->s);
+        return 0;
+    }
+#if FILTERED
+    if (!soon_done(r->s, cls, r->ip, r->sp, r->first))
+#endif
+        handle((struct pt_regs *)ctx, r);
+    DONE(r->s);
+    return 0;
+}
+#endif
+
+/* Return of nf_hook_slow. The packet may be gone: its identity was kept at the entry. */
+INLINE void on_verdict(struct pt_regs *ctx, struct run *r, u64 sp, int value)
+{
     r->c->hits++;
-    u64 stack = stack_of(ctx->sp, r->cpu);
+    u64 stack = stack_of(sp, r->cpu);
     struct shadow *shadow = shadow_of(stack);
     /* Kernels differ by a word in what they call the stack pointer of a return. */
-    if (!shadow || ctx->sp - shadow->hook_sp + 8 > 24 || !begin_event(r))
-        return 0;
+    if (!shadow || sp - shadow->hook_sp + 8 > 24 || !begin_event(r))
+        return;
     struct event *e = r->e;
     e->stack = stack;
     e->kind = KIND_VERDICT;
@@ -999,25 +1165,46 @@ int verdict(struct pt_regs *ctx)
     e->sp = shadow->hook_sp;
     e->skb = shadow->hook_skb;
     e->birth = shadow->hook_birth;
-    e->value = (int)ctx->ax;
+    e->value = value;
     shadow->hook_sp = 0;
 #if FILTERED
     if (!shadow->hook_matched) {
         put_aside(r);
-        return 0;
+        return;
     }
 #endif
     e->flags = FLAG_MATCHED;
     output(ctx, r, e);
+}
+
+int verdict(struct pt_regs *ctx)
+{
+    struct run run = {}, *r = &run;
+    if (!begin_run(r) || BUSY(r->s, r->c))
+        return 0;
+    on_verdict(ctx, r, ctx->sp, (int)ctx->ax);
+    DONE(r->s);
     return 0;
 }
 
-/* Tracepoint skb:kfree_skb; where its fields are comes from tracefs. */
-int drop(void *ctx)
+#if FENTRY
+int verdict_traced(struct arguments *ctx)
 {
     struct run run = {}, *r = &run;
-    if (!begin_run(r) || !begin_event(r))
+    if (!begin_run(r) || BUSY(r->s, r->c))
         return 0;
+    u64 sp = as_number(&r->s->through, (u64)ctx) + own_distance();
+    on_verdict((struct pt_regs *)ctx, r, sp, (int)ctx->returned);
+    DONE(r->s);
+    return 0;
+}
+#endif
+
+/* Tracepoint skb:kfree_skb; where its fields are comes from tracefs. */
+INLINE void on_drop(void *ctx, struct run *r)
+{
+    if (!begin_event(r))
+        return;
     r->c->drops++;
     struct event *e = r->e;
     e->kind = KIND_DROP;
@@ -1028,16 +1215,25 @@ int drop(void *ctx)
     READ(&e->value, sizeof(e->value), ctx + KFREE_SKB_reason);
 #endif
     if (!take_skb(r, skb) || !identify(r, followed_protocol(e)))
-        return 0;
+        return;
     if (e->flags & FLAG_BORN)
         describe(r);
     else if (followed_protocol(e)) /* by now the device field may be in use for something else */
         describe_header(r);
 #if FILTERED
     if (!(e->flags & FLAG_MATCHED) && !wanted(r))
-        return 0;
+        return;
     e->flags |= FLAG_MATCHED;
 #endif
     output((struct pt_regs *)ctx, r, e);
+}
+
+int drop(void *ctx)
+{
+    struct run run = {}, *r = &run;
+    if (!begin_run(r) || BUSY(r->s, r->c))
+        return 0;
+    on_drop(ctx, r);
+    DONE(r->s);
     return 0;
 }

@@ -69,6 +69,7 @@ struct scratch {
     struct device devices[CACHED];
     struct route routes[CACHED];
     u64 births;
+    u64 busy, through; /* see reading.h */
 #if !DIRECT_TYPE
     u8 skb[SK_BUFF_BYTES];
     u8 dst[DST_BYTES];
@@ -93,6 +94,7 @@ struct run {
     struct hop *hops; /* 0 when they are not kept */
     struct track *track;
     u64 cls, first, second;
+    u64 ip, sp; /* the function's first instruction, the lower half, and where its return address is */
     u64 head, header, linear;
     u64 facts;
     u32 in, out, netns, ifindex;
@@ -104,7 +106,7 @@ struct run {
 
 /* One CPU's, two cache lines. */
 struct counters {
-    u64 hits; /* hops of packets that have ended */
+    u64 hits; /* runs of any program; without COUNT_RUNS, hops of packets that have ended */
     u64 born, ended, counted; /* packets: first seen, come to their end, and of these counted under a path */
     u64 unlisted; /* came to their end with the table of paths full */
     u64 no_packet; /* found the table of packets full */
@@ -112,7 +114,8 @@ struct counters {
     u64 told, untold; /* records sent up, and records for which there was no room (they are tried again) */
     u64 passed; /* packets left out by the filter or by sampling */
     u64 transient; /* packets that were under way when the sampling changed */
-    u64 spare[5];
+    u64 busy; /* hits while another program was running on this CPU (fentry) */
+    u64 spare[4];
 };
 
 struct taken {
@@ -447,6 +450,16 @@ INLINE int find(struct run *r, u64 skb, int begin)
     return begin_packet(r, skb, blank->birth, &r->s->blank, 0);
 }
 
+/* The bottom of the stack that this is on: the task's, this CPU's interrupt stack, or else the nearest multiple. */
+INLINE u64 bottom_of(u64 sp)
+{
+    u64 task = LOOK(u64, bpf_get_current_task(), TASK_STRUCT_stack);
+    if (sp - task < THREAD_BYTES)
+        return task;
+    u64 interrupt = interrupt_stack(bpf_get_smp_processor_id());
+    return sp - interrupt < THREAD_BYTES ? interrupt : sp & ~(THREAD_BYTES - 1ULL);
+}
+
 /* How userspace entered the kernel, if this is the task's stack (see reading.h); 0 on another. `copy`: USER_REGS words. */
 INLINE u64 entry_of(u64 *copy, u64 base)
 {
@@ -467,7 +480,7 @@ INLINE struct shadow *shadow_of(u64 base)
 /* Where it may be that this is another system call than the one of the hop before: what was alive is not alive any more. */
 INLINE void check_entry(struct run *r, u64 sp)
 {
-    u64 base = sp & ~(THREAD_BYTES - 1ULL);
+    u64 base = bottom_of(sp);
     struct shadow *shadow = shadow_of(base);
     u64 entered = entry_of(COPY(r->s), base);
     if (!shadow)
@@ -540,7 +553,10 @@ INLINE void search(struct head *p, struct shadow *shadow, u64 slot, u32 bits)
  */
 INLINE void step(struct head *p, struct hop *hops, u64 ip, u64 caller, u64 sp, struct run *r, u64 *copy)
 {
-    u64 base = sp & ~(THREAD_BYTES - 1ULL), depth = OPEN;
+    u64 base = p->base, depth = OPEN;
+    int same = sp - base < THREAD_BYTES;
+    if (!same && (!r || sp))
+        base = bottom_of(sp);
     u64 slot = (sp - base) << 45 | caller << 16;
     u64 bits = r ? 0 : HOP_LIGHT, parent = 0, life = p->life;
     struct shadow *shadow = !r || sp ? shadow_of(base) : 0;
@@ -549,7 +565,7 @@ INLINE void step(struct head *p, struct hop *hops, u64 ip, u64 caller, u64 sp, s
         depth = shadow->depth;
         struct open *top = &shadow->frames[depth & (OPEN - 1)];
         u64 under = top->slot;
-        if (p->base == base && top->life == life) {
+        if (same && top->life == life) {
             if (SLOT_SP(under) <= SLOT_SP(slot)) { /* the last has returned: mostly just one has */
                 if (SAME_PLACE(under, slot))
                     bits |= HOP_SAME_SLOT;
@@ -564,7 +580,7 @@ INLINE void step(struct head *p, struct hop *hops, u64 ip, u64 caller, u64 sp, s
         }
         if (!simple) {
             bits = r ? 0 : HOP_LIGHT;
-            if (p->base != base) {
+            if (!same) {
                 bits |= HOP_NEW_STACK;
                 p->base = base;
                 if (!shadow->depth)
@@ -614,7 +630,7 @@ INLINE void step(struct head *p, struct hop *hops, u64 ip, u64 caller, u64 sp, s
     }
 }
 
-#define RETURN_ADDRESS(ctx) LOOK(u32, (ctx)->sp, 0)
+#define RETURN_ADDRESS(sp) LOOK(u32, sp, 0)
 #define HERE(ctx) (*(u32 *)&(ctx)->ip)
 
 /* ---- the end ---- */
@@ -656,7 +672,9 @@ INLINE void count_path(struct run *r, u64 now)
     struct head *p = r->p;
     struct counters *c = r->c;
     c->ended++;
+#if !COUNT_RUNS
     c->hits += p->count - p->inherited;
+#endif
     if (!p->matched) {
         c->passed++;
         return;
@@ -732,7 +750,12 @@ INLINE int begin_run(struct run *r)
     r->s = scratches.lookup(&zero);
     r->c = counts.lookup(&r->cpu);
     r->facts = r->in = r->out = r->netns = r->ifindex = r->linear = r->header = 0;
-    return r->s && r->c;
+    if (!r->s || !r->c)
+        return 0;
+#if COUNT_RUNS
+    r->c->hits++;
+#endif
+    return 1;
 }
 
 /* A packet in a function; 0 when it is none that kpath follows. */
@@ -791,30 +814,26 @@ INLINE int on_pair(struct run *r)
     return begin_packet(r, r->first, past->head.birth, past, hops);
 }
 
-int body(struct pt_regs *ctx)
+/* A function was entered: all that there is to do, for any class. */
+INLINE void handle(struct run *r)
 {
-    struct run run, *r = &run;
-    if (!begin_run(r))
-        return 0;
-    u64 cls = r->cls = r->s->cls;
-    r->first = r->s->first;
-    r->second = r->s->second;
+    u64 cls = r->cls;
     if (cls == CLASS_COPY || cls == CLASS_MERGE) {
         if (!on_pair(r))
-            return 0;
+            return;
     } else if (cls == CLASS_RELEASE || cls == CLASS_END) {
         if (!find(r, r->first, 0)) {
             u64 *generation = cls == CLASS_END ? generation_of(r->first) : 0;
             if (generation)
                 __sync_fetch_and_add(generation, 1);
-            return 0;
+            return;
         }
     } else if (!on_packet(r)) {
-        return 0;
+        return;
     }
     if (cls == CLASS_ORIGIN || cls == CLASS_RELEASE || cls == CLASS_END)
-        check_entry(r, ctx->sp);
-    step(r->p, r->hops, HERE(ctx), RETURN_ADDRESS(ctx), ctx->sp, r, COPY(r->s));
+        check_entry(r, r->sp);
+    step(r->p, r->hops, r->ip, RETURN_ADDRESS(r->sp), r->sp, r, COPY(r->s));
     if (cls == CLASS_END) {
         u64 *generation = generation_of(r->first);
         count_path(r, bpf_ktime_get_ns());
@@ -822,6 +841,30 @@ int body(struct pt_regs *ctx)
         if (generation)
             __sync_fetch_and_add(generation, 1);
     }
+}
+
+int body(struct pt_regs *ctx)
+{
+    struct run run, *r = &run;
+    if (!begin_run(r))
+        return 0;
+    r->cls = r->s->cls;
+    r->first = r->s->first;
+    r->second = r->s->second;
+    r->ip = HERE(ctx);
+    r->sp = ctx->sp;
+    handle(r);
+    DONE(r->s);
+    return 0;
+}
+
+INLINE int go_on(struct pt_regs *ctx, struct scratch *s, u64 cls, u64 first, u64 second)
+{
+    s->cls = cls;
+    s->first = first;
+    s->second = second;
+    bodies.call(ctx, 0);
+    DONE(s);
     return 0;
 }
 
@@ -831,31 +874,68 @@ INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
     struct scratch *s = scratches.lookup(&zero);
     if (!s)
         return 0;
-    s->cls = cls;
-    s->first = first;
-    s->second = second;
-    bodies.call(ctx, 0);
-    return 0;
+#if FENTRY
+    u32 cpu = bpf_get_smp_processor_id();
+    struct counters *c = counts.lookup(&cpu);
+    if (BUSY(s, c))
+        return 0;
+#endif
+    return go_on(ctx, s, cls, first, second);
 }
 
-/* A function of whose packet nothing is asked but that it was there: most are. */
-INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
+/* A function of whose packet nothing is asked but that it was there: most are. 0 if the packet is not at its place. */
+INLINE int light(u64 *copy, u64 skb, u64 ip, u64 sp)
 {
     struct track *t = track_of(skb);
     if (!t || !skb || t->packet.head.skb != skb)
-        return enter(ctx, cls, skb, 0);
-#if DIRECT_TYPE
-    u64 *copy = 0;
-#else
-    u32 zero = 0;
-    struct scratch *s = scratches.lookup(&zero);
-    if (!s)
         return 0;
-    u64 *copy = s->user_regs;
+    step(&t->packet.head, t->hops, ip, RETURN_ADDRESS(sp), sp, 0, copy);
+    return 1;
+}
+
+INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
+{
+#if COUNT_RUNS || FENTRY || !DIRECT_TYPE
+    u32 zero = 0, cpu = bpf_get_smp_processor_id();
+    struct scratch *s = scratches.lookup(&zero);
+    struct counters *c = counts.lookup(&cpu);
+    if (!s || !c || BUSY(s, c))
+        return 0;
+    if (!light(COPY(s), skb, HERE(ctx), ctx->sp))
+        return go_on(ctx, s, cls, skb, 0);
+#if COUNT_RUNS
+    c->hits++;
 #endif
-    step(&t->packet.head, t->hops, HERE(ctx), RETURN_ADDRESS(ctx), ctx->sp, 0, copy);
+    DONE(s);
+    return 0;
+#else
+    return light(0, skb, HERE(ctx), ctx->sp) ? 0 : enter(ctx, cls, skb, 0);
+#endif
+}
+
+#if FENTRY
+/* The same at any function by way of fentry: nothing is common, so nothing has to be handed on. */
+int traced(struct arguments *ctx)
+{
+    struct run run, *r = &run;
+    if (!begin_run(r) || BUSY(r->s, r->c))
+        return 0;
+    r->cls = own_class();
+    r->first = as_number(&r->s->through, ctx->first);
+    r->second = as_number(&r->s->through, ctx->second);
+    r->ip = (u32)own_address();
+    r->sp = entry_sp(as_number(&r->s->through, (u64)ctx), r->ip, own_distance());
+    if (!r->sp) {
+        r->c->busy++;
+        DONE(r->s);
+        return 0;
+    }
+    if ((r->cls != CLASS_LIGHT_IP && r->cls != CLASS_LIGHT_LINK) || !light(COPY(r->s), r->first, r->ip, r->sp))
+        handle(r);
+    DONE(r->s);
     return 0;
 }
+#endif
 
 int ip_light_0(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_IP, ctx->di); }
 int ip_light_1(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_IP, ctx->si); }
@@ -872,16 +952,17 @@ int drop(void *ctx)
     struct run run, *r = &run;
     u64 skb = 0, location = 0;
     u32 reason = 0;
-    if (!begin_run(r))
+    if (!begin_run(r) || BUSY(r->s, r->c))
         return 0;
     READ(&skb, sizeof(skb), ctx + KFREE_SKB_skbaddr);
     READ(&location, sizeof(location), ctx + KFREE_SKB_location);
 #if KFREE_SKB_reason
     READ(&reason, sizeof(reason), ctx + KFREE_SKB_reason);
 #endif
-    if (!find(r, skb, 0))
-        return 0;
-    r->facts = reason;
-    step(r->p, r->hops, 0, (u32)location, 0, r, COPY(r->s));
+    if (find(r, skb, 0)) {
+        r->facts = reason;
+        step(r->p, r->hops, 0, (u32)location, 0, r, COPY(r->s));
+    }
+    DONE(r->s);
     return 0;
 }

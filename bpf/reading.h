@@ -38,6 +38,56 @@ struct pt_regs {
     unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
 };
 
+#if FENTRY
+/* A program at a function by way of fentry is loaded anew for each function. What differs between them is filled in
+ * before (kpath/capture/fentry.py), so the verifier leaves out what a function does not need.
+ */
+static u64 (*const own_address)(void) = (void *)FENTRY_ADDRESS; /* of the function */
+static u64 (*const own_class)(void) = (void *)FENTRY_CLASS;
+static u64 (*const own_distance)(void) = (void *)FENTRY_DISTANCE; /* from its arguments to its return address, bytes */
+struct arguments {
+    u8 before[FENTRY_RETURNED];
+    u64 returned;
+    u8 gap[FENTRY_SECOND - FENTRY_RETURNED - 8];
+    u64 second;
+    u8 gap_2[FENTRY_FIRST - FENTRY_SECOND - 8];
+    u64 first;
+};
+
+/* A pointer that the verifier knows becomes a number that it does not. */
+INLINE u64 as_number(u64 *by_way_of, u64 pointer)
+{
+    *(volatile u64 *)by_way_of = pointer;
+    return *(volatile u64 *)by_way_of;
+}
+
+#define FENTRY_CALL 32 /* bytes from the beginning of a function within which it calls */
+
+/* Where the return address of the function is; 0 if it cannot be told. Below it is the address in the function to which
+ * the program returns. Whatever else is attached to the function, and runs at its return, moves both by a word.
+ */
+INLINE u64 entry_sp(u64 context, u64 ip, u64 distance)
+{
+    u64 sp = context + distance;
+    if (LOOK(u32, sp - 8, 0) - (u32)ip < FENTRY_CALL)
+        return sp;
+    if (LOOK(u32, sp, 0) - (u32)ip < FENTRY_CALL)
+        return sp + 8;
+    return LOOK(u32, sp - 16, 0) - (u32)ip < FENTRY_CALL ? sp - 8 : 0;
+}
+
+/* Unlike kprobes, an fentry program may be interrupted by another one on the same CPU. */
+#define BUSY(s, c) ((s)->busy ? ((c) ? (c)->busy++ : 0), 1 : ((s)->busy = 1, 0))
+#define DONE(s)                         \
+    do {                                \
+        asm volatile("" ::: "memory");  \
+        (s)->busy = 0;                  \
+    } while (0)
+#else
+#define BUSY(s, c) 0
+#define DONE(s)
+#endif
+
 INLINE u16 swap16(u16 v)
 {
     return __builtin_bswap16(v);
@@ -76,4 +126,17 @@ INLINE u64 stack_of(u64 sp, u32 cpu)
 {
     u64 base = LOOK(u64, bpf_get_current_task(), TASK_STRUCT_stack);
     return sp - base < THREAD_BYTES ? base : cpu;
+}
+
+/* The bottom of this CPU's interrupt stack (arch/x86/kernel/irq_64.c: map_irq_stack; the pointer is to its end, or, since
+ * 5.12, to the word before that). 0 where it is not known. Unlike a task's stack it need not lie at a multiple of its size.
+ */
+INLINE u64 interrupt_stack(u32 cpu)
+{
+#if IRQ_STACK_POINTER
+    u64 own = LOOK(u64, PER_CPU_OFFSET + cpu * 8ULL, 0);
+    return ((LOOK(u64, own + IRQ_STACK_POINTER, 0) + 8) & ~4095ULL) - THREAD_BYTES;
+#else
+    return 0;
+#endif
 }

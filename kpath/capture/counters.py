@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 COUNTERS: np.dtype[np.void] = np.dtype(
-    [(name, "<u8") for name in ["sent", "lost", "hits", "drops", "no_packet", "no_stack", "too_deep", "written"]]
+    [
+        *((name, "<u8") for name in ("sent", "lost", "hits", "drops", "no_packet", "no_stack", "too_deep", "written")),
+        ("busy", "<u8"),
+        ("spare", "<u8", 7),
+    ]
 )
 """As ``struct counters`` in the BPF program."""
 
@@ -18,13 +22,15 @@ class Counts:
     """The account at one moment. Dictionaries are by CPU, and hold no zeros.
 
     ``sent`` counts the events that were to go to userspace, of which ``lost`` did not fit into the buffer;
-    ``tables`` counts packets and stacks that found a table full; ``hits`` runs of the programs on functions.
+    ``tables`` counts packets and stacks that found a table full; ``hits`` runs of the programs on functions;
+    ``busy`` hits that came while another program was running on that CPU.
     """
 
     sent: dict[int, int]
     lost: dict[int, int]
     tables: dict[int, int]
     hits: int
+    busy: int = 0
 
 
 NO_COUNTS = Counts({}, {}, {}, 0)
@@ -42,7 +48,8 @@ class Counters:
         """The account now."""
         rows = self._rows.copy()
         tables = rows["no_packet"] + rows["no_stack"] + rows["too_deep"]
-        return Counts(_by_cpu(rows["sent"]), _by_cpu(rows["lost"]), _by_cpu(tables), int(rows["hits"].sum()))
+        hits, busy = int(rows["hits"].sum()), int(rows["busy"].sum())
+        return Counts(_by_cpu(rows["sent"]), _by_cpu(rows["lost"]), _by_cpu(tables), hits, busy)
 
     def written(self) -> np.typing.NDArray[np.uint64]:
         """By CPU, how many events were put into its ring."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from kpath.capture.bytecode import Code, MapSpec, with_maps
 from kpath.capture.errors import CaptureSetupError
 from kpath.kernel.libbpf import libbpf, quiet
 
-KPROBE, TRACEPOINT = 2, 5
+KPROBE, TRACEPOINT, TRACING = 2, 5, 26
 """``enum bpf_prog_type``."""
 _LICENCE = b"GPL"
 _NAME_BYTES = 15
@@ -98,20 +98,28 @@ class Loaded:
     def __getitem__(self, name: str) -> Map:
         return self._maps[name]
 
-    def load(self, name: str, kind: int, attach_type: int = 0, cast: int = 0) -> int:
+    def load(
+        self, name: str, kind: int, attach_type: int = 0, cast: int = 0, function: int = 0,
+        change: Callable[[bytes], bytes] | None = None, instead: Mapping[str, int] | None = None,
+    ) -> int:  # fmt: skip
         """The descriptor of a function that is now in the kernel; it is this object's to close.
 
-        ``cast`` is the BTF number of bpf_rdonly_cast, if the text was made with a ``direct_type``. The verifier's words
-        go into the CaptureSetupError.
+        ``cast`` is the BTF number of bpf_rdonly_cast, if the text was made with a ``direct_type``; ``function`` that of
+        the function which it is tied to; ``change`` makes other instructions of them; ``instead``: other maps, by name.
+        The verifier's words go into the CaptureSetupError.
         """
-        numbers = {at: self._maps[spec.name].map_fd for at, spec in enumerate(self._code.maps)}
+        numbers = {
+            at: (instead or {}).get(spec.name, self._maps[spec.name].map_fd) for at, spec in enumerate(self._code.maps)
+        }
         code = with_maps(self._code.functions[name], numbers)
         if cast:
             code = direct.patched(code, cast)
-        fd = _load(name, code, kind, attach_type, None)
+        if change:
+            code = change(code)
+        fd = _load(name, code, kind, attach_type, function, None)
         if fd < 0:
             log = ctypes.create_string_buffer(_LOG_BYTES)
-            fd = _load(name, code, kind, attach_type, log)
+            fd = _load(name, code, kind, attach_type, function, log)
             if fd < 0:
                 said = log.value.decode(errors="replace").strip()
                 raise CaptureSetupError(
@@ -120,10 +128,20 @@ class Loaded:
         self._own.append(fd)
         return fd
 
-    def to_call(self, table: str, place: int, program_fd: int) -> None:
-        """Put a function into a table of functions. Raises CaptureSetupError."""
+    def another(self, table: str) -> int:
+        """The descriptor of one more map like that. Raises CaptureSetupError."""
+        try:
+            fd = _create(self[table].spec)
+        except OSError as error:
+            raise CaptureSetupError(f"the kernel makes no map {table}: {error.strerror}") from error
+        self._own.append(fd)
+        return fd
+
+    def to_call(self, table: str, place: int, program_fd: int, map_fd: int = -1) -> None:
+        """Put a function into a table of functions (or into ``another``). Raises CaptureSetupError."""
         key, value = ctypes.c_uint32(place), ctypes.c_uint32(program_fd)
-        if error := libbpf().bpf_map_update_elem(self[table].map_fd, ctypes.byref(key), ctypes.byref(value), 0):
+        fd = map_fd if map_fd >= 0 else self[table].map_fd
+        if error := libbpf().bpf_map_update_elem(fd, ctypes.byref(key), ctypes.byref(value), 0):
             raise CaptureSetupError(f"the kernel does not take a program into {table}: {os.strerror(-error)}")
 
     def items(self, table: str) -> Iterator[tuple[bytes, bytes]]:
@@ -161,9 +179,13 @@ def _create(spec: MapSpec) -> int:
     return fd
 
 
-def _load(name: str, code: bytes, kind: int, attach_type: int, log: ctypes.Array[ctypes.c_char] | None) -> int:
+def _load(
+    name: str, code: bytes, kind: int, attach_type: int, function: int, log: ctypes.Array[ctypes.c_char] | None
+) -> int:
     """The descriptor, or the negative error number."""
-    options = _LoadOptions(sz=ctypes.sizeof(_LoadOptions), expected_attach_type=attach_type)
+    options = _LoadOptions(
+        sz=ctypes.sizeof(_LoadOptions), expected_attach_type=attach_type, attach_btf_id=function
+    )
     if log is not None:
         options.log_level, options.log_size, options.log_buf = 1, len(log), ctypes.addressof(log)
     text = ctypes.create_string_buffer(code, len(code))

@@ -32,6 +32,8 @@ class Account:
     untold: int
     passed: int
     transient: int
+    busy: int = 0
+    """Hits that came while another program was running on that CPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,11 +88,24 @@ def defines(btf: Btf, symbols: Symbols) -> str:
     values["THREAD_BYTES"] = 4 * 4096 * (2 if symbols.addresses("kasan_report") else 1)
     values |= {f"KFREE_SKB_{name}": offset for name, offset in tracepoint_fields("skb", "kfree_skb").items()}
     values.setdefault("KFREE_SKB_reason", 0)
+    pointer, own = _interrupt_stack(btf, symbols)
+    text = [f"#define IRQ_STACK_POINTER {pointer:#x}ULL", f"#define PER_CPU_OFFSET {own:#x}ULL"]
     found = [a for name in _TRAMPOLINES for a in symbols.addresses(name)][:3]
-    text = [f"#define {macro} {value}" for macro, value in values.items()]
+    text += [f"#define {macro} {value}" for macro, value in values.items()]
     # 1 is no address: nothing ever equals it.
     text += [f"#define TRAMPOLINE_{i + 1} {(found + [1] * 3)[i]:#x}ULL" for i in range(3)]
     return "\n".join(text) + "\n"
+
+
+def _interrupt_stack(btf: Btf, symbols: Symbols) -> tuple[int, int]:
+    """Where the pointer to a CPU's interrupt stack is (without the CPU's own offset), and where those offsets are; 0, 0
+    if this kernel does not tell."""
+    own = next(iter(symbols.addresses("__per_cpu_offset")), 0)
+    pointer = next(iter(symbols.addresses("hardirq_stack_ptr")), 0)
+    hot = next(iter(symbols.addresses("pcpu_hot")), 0)  # 6.2 to 6.14, arch/x86/include/asm/current.h
+    if not pointer and hot and (member := btf.find("pcpu_hot.hardirq_stack_ptr")):
+        pointer = hot + member.offset
+    return (pointer, own) if pointer and own else (0, 0)
 
 
 def _offset(btf: Btf, path: str) -> int:

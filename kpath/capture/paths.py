@@ -44,7 +44,7 @@ class Bit(IntFlag):
     NEW_STACK = 2
     """The packet came to another stack, or back to one that had been left meanwhile."""
     LIGHT = 4
-    """The packet was not looked at: only ``ip``, ``caller``, ``sp``, ``parent``, ``bits``, and ``after``, were written."""
+    """The packet was not looked at: only ``ip``, ``caller``, ``sp``, ``parent``, ``bits``, ``after`` were written."""
 
 
 class Fact(IntFlag):
@@ -85,6 +85,7 @@ _PATH = (("hash", "u64"), ("count", "u64"), ("took", "u64"), ("last", "u64"), ("
 _NUMPY = {"u64": "<u8", "u32": "<u4", "u16": "<u2", "u8": "u1"}
 _COUNTERS = (
     "hits", "born", "ended", "counted", "unlisted", "no_packet", "cut", "told", "untold", "passed", "transient",
+    "busy",
 )  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def _dtype(fields: Iterable[tuple[str, str]], *more: Any) -> np.dtype[np.void]:
 
 HOP = _dtype(_HOP)
 """One hop; addresses (``ip``, ``caller``, ``in``, ``out``) without their upper half, which is all ones in the kernel's
-text; ``after`` ns since the packet's birth, meaningless unless the record says ``timed``; ``sp`` in words from the bottom of the stack;
+text; ``after`` ns since the packet's birth, if the record says ``timed``; ``sp`` in words from the bottom of the stack;
 ``parent`` one more than the number of the hop that it stands in, 0 for none; ``in`` is the continuation at a hook. A
 hop without ``ip`` is a drop: ``caller`` is the place, ``facts`` the reason."""
 RECORD = _dtype(_HEAD, ("hops", HOP, HOPS))
@@ -213,7 +214,8 @@ class Tables:
         """The same as a session asks for it: no event is ever on its way here."""
         rows = self._counts.copy()
         tables = rows["no_packet"] + rows["unlisted"]
-        return Counts({}, {}, {int(c): int(tables[c]) for c in np.flatnonzero(tables)}, int(rows["hits"].sum()))
+        return Counts({}, {}, {int(c): int(tables[c]) for c in np.flatnonzero(tables)}, int(rows["hits"].sum()),
+                      int(rows["busy"].sum()))  # fmt: skip
 
     def begin(self, now: int) -> None:
         """All probes are attached (CLOCK_MONOTONIC, ns). A packet that was met before may have had hops, and even its

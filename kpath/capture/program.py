@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kpath
-from kpath.capture import direct, paths, schema
+from kpath.capture import direct, fentry, paths, schema
 from kpath.capture.errors import CaptureSetupError
 
 PAGE = 4096
@@ -92,13 +92,18 @@ def slots(ring_bytes: int) -> int:
 
 
 def text(
-    offsets: str, selection: Selection, sizes: Sizes, buffer: str, direct_type: int = 0, mode: str = "events"
-) -> str:
+    offsets: str, selection: Selection, sizes: Sizes, buffer: str, direct_type: int = 0, mode: str = "events",
+    count_runs: bool = True, through_fentry: bool = False,
+) -> str:  # fmt: skip
     """The whole C text. ``buffer`` is mapped, ring or perf; ``direct_type``: see :mod:`kpath.capture.direct`;
-    ``mode`` is events or paths."""
+    ``mode`` is events or paths; ``count_runs``: count each run of a program, which tells what kprobes missed where the
+    kernel does not; ``through_fentry``: with the programs of :mod:`kpath.capture.fentry`."""
     choices = {
         "DIRECT_TYPE": direct_type,
         "DIRECT_CALL": direct.CALL,
+        "COUNT_RUNS": int(count_runs),
+        "FENTRY": int(through_fentry),
+        **fentry.MARKS,
         "FILTERED": int(selection.active),
         "FILTER_NETNS": selection.netns,
         "FILTER_IFINDEX": selection.ifindex,

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from kpath.capture import attach, loader, paths, program
+from kpath.capture import attach, fentry, loader, paths, program
 from kpath.capture.attach import KprobeGroup, MultiLink, Target, Tracepoint
 from kpath.capture.compiler import Compiler
-from kpath.capture.counters import NO_COUNTS, Counters
+from kpath.capture.counters import NO_COUNTS, Counters, Counts
 from kpath.capture.direct import direct_type
 from kpath.capture.errors import CaptureSetupError
 from kpath.capture.loader import Loaded
@@ -38,7 +38,7 @@ POLL_EVENTS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to capture. ``backend`` is auto, multi or kprobe; ``buffer`` is auto, mapped, ring or perf."""
+    """How to capture. ``backend`` is auto, multi, kprobe or fentry; ``buffer`` is auto, mapped, ring or perf."""
 
     selection: program.Selection = field(default_factory=program.Selection)
     sizes: program.Sizes = field(default_factory=program.Sizes)
@@ -97,7 +97,9 @@ class Session:
         self.programs: dict[str, int] = {}
         self._body = False
         self._cast = 0
-        self._links: dict[str, list[MultiLink]] = {}
+        self._counts_misses = False
+        self._links: dict[str, list[MultiLink | fentry.Link]] = {}
+        self._sites: dict[int, fentry.Site] = {}
         self._group: KprobeGroup | None = None
         self._bpf: Loaded | None = None
         self._drops: Tracepoint | None = None
@@ -150,21 +152,26 @@ class Session:
         if not self.symbols.addresses("register_kprobe"):
             raise CaptureSetupError("this kernel has no kprobes: boot one built with CONFIG_KPROBES=y.")
         offsets = defines(self.btf, self.symbols)
+        self._counts_misses = self.btf.find("bpf_link_info.kprobe_multi.missed") is not None
         self._choose_buffer()
         looks_through = direct_type(self.btf) if self.options.direct else 0
         self._cast = self.btf.find_id("bpf_rdonly_cast", BtfKind.FUNC) if looks_through else 0
         chosen = self.options
-        compiler.begin(
-            program.text(offsets, chosen.selection, chosen.sizes, self.buffer, looks_through, chosen.mode),
-            perf=self.buffer == "perf",
-        )
+        text = program.text(
+            offsets, chosen.selection, chosen.sizes, self.buffer, looks_through, chosen.mode,
+            count_runs=not self._counts_misses, through_fentry=self._choose_backend() == "fentry",
+        )  # fmt: skip
+        compiler.begin(text, perf=self.buffer == "perf")
         kernel = Probeability.load(self.symbols, self.btf)
         self.probes = self._chosen(resolve(kernel, self._plan()))
-        single = self._choose_backend() == "kprobe"
+        single = self.backend != "multi"
         self._say("compiling and attaching")
         group = self._group = KprobeGroup(tracing, next(iter(self.symbols.addresses("_text")), 0))
         self._closers.append(group.close)
+        self._sites = self._find_sites() if self.backend == "fentry" else {}
+        # Returns by kprobe always: with kprobe.multi, a second kpath would hide from the first who called.
         targets = self._verdict_targets() + (self._single_targets(self.probes) if single else [])
+        targets = [t for t in targets if t.address not in self._sites]
         failed = group.define(targets) | group.arm()
         self._drops = Tracepoint(tracing, "skb", "kfree_skb")
         self._closers.append(self._drops.close)
@@ -172,6 +179,8 @@ class Session:
         self._open_buffer(self._bpf)
         self._put_on_tracepoint(self._drops)
         self._note_failures(failed | group.run(self._load))
+        if self.backend == "fentry":
+            self._attach_sites(group, text)
         if not single:
             self._attach_multi([p for p in self.probes if p.program])
         self._settle_unrun()
@@ -212,8 +221,15 @@ class Session:
                 "this kernel has no kprobe.multi (CONFIG_FPROBE is off): use --backend kprobe."
             )
         # Before 6.7 nobody counts what such a link misses, and a miss that is not known of looks like a wrong path.
-        counted = self.btf.find("bpf_link_info.kprobe_multi.missed") is not None
-        wanted = self.options.backend == "multi" or (self.options.backend == "auto" and counted)
+        if self.options.backend == "fentry":
+            if not self._counts_misses:
+                raise CaptureSetupError(
+                    "this kernel does not count what programs miss (it came with 6.7), which fentry cannot do "
+                    "without: use --backend kprobe."
+                )
+            self.backend = "fentry"
+            return self.backend
+        wanted = self.options.backend == "multi" or (self.options.backend == "auto" and self._counts_misses)
         self.backend = "multi" if possible and wanted else "kprobe"
         return self.backend
 
@@ -276,6 +292,33 @@ class Session:
             for p in self.probes
         ]
 
+    def _find_sites(self) -> dict[int, fentry.Site]:
+        """By address, what can be attached through fentry; the others get kprobes."""
+        found = (fentry.site(self.btf, p.name, p.symbol, p.address, p.module) for p in self.probes if p.program)
+        return {site.address: site for site in found if site}
+
+    def _attach_sites(self, group: KprobeGroup, text: str) -> None:
+        assert self._bpf is not None
+        programs = fentry.Programs(self._bpf, text, self._cast)
+        links = self._links.setdefault("fentry", [])
+        left: list[Target] = []
+        returning = {t.address: t for t in self._verdict_targets() if t.address in self._sites}
+        for address in list(returning):
+            try:
+                links.append(programs.attach_verdict(self._sites[address]))
+            except (OSError, CaptureSetupError):
+                left.append(returning.pop(address))
+        for target in self._single_targets(self.probes):
+            if target.address in self._sites:
+                try:
+                    site, returns = self._sites[target.address], target.address in returning
+                    links.append(programs.attach(target.program, site, returns))
+                except (OSError, CaptureSetupError) as error:
+                    self.troubles.append(f"{target.symbol} (fentry): {error}")
+                    left.append(target)
+        if left:
+            self._note_failures(group.define(left) | group.arm() | group.run(self._load))
+
     def _attach_multi(self, probes: list[Probe]) -> None:
         by_program: dict[str, list[Probe]] = {}
         for p in probes:
@@ -333,13 +376,13 @@ class Session:
             return self._last
         profile = self._profile()
         counts = self._counters.read() if self._counters else NO_COUNTS
-        missed = self._missed(profile, counts.hits) if self._final_missed is None else self._final_missed
+        missed = self._missed(profile, counts) if self._final_missed is None else self._final_missed
         return Totals(counts.sent, counts.lost, self._received, missed, counts.hits, counts.tables)
 
     def _profile(self) -> list[tuple[Target, int, int]]:
         return self._group.profile() if self._group and self._final_missed is None else []
 
-    def _missed(self, profile: list[tuple[Target, int, int]], hits: int) -> dict[str, int]:
+    def _missed(self, profile: list[tuple[Target, int, int]], counts: Counts) -> dict[str, int]:
         missed = {str(target): misses for target, _, misses in profile if misses}
         # Copies, because late modules are attached to by another thread.
         for key, links in list(self._links.items()):
@@ -347,15 +390,17 @@ class Session:
                 missed[f"program {key} (link)"] = count
         skipped = {f"program {key}": attach.recursion_misses(fd) for key, fd in list(self.programs.items())}
         missed |= {key: count for key, count in skipped.items() if count}
-        if self.backend == "kprobe":
+        if counts.busy:
+            missed["any program (another one was running)"] = counts.busy
+        if self.backend == "kprobe" and not self._counts_misses:
             # Before 6.7 nobody counts the hits for which a program did not run as another one was running.
-            silent = self._unrun.at_least(sum(n for _, n, _ in profile), hits) - sum(skipped.values())
+            silent = self._unrun.at_least(sum(n for _, n, _ in profile), counts.hits) - sum(skipped.values())
             if silent > 0:
                 missed["any program (BPF was busy)"] = silent
         return missed
 
     def _settle_unrun(self) -> None:
-        if self.backend == "kprobe" and self._counters:
+        if self.backend == "kprobe" and not self._counts_misses and self._counters:
             for _ in range(4):
                 hits = self._counters.read().hits
                 self._unrun.at_most(sum(n for _, n, _ in self._profile()), hits)
@@ -416,7 +461,7 @@ class Session:
             # From here on kprobes hit with no program left on them: those are no misses.
             self._final_missed = self.totals().missed
         for links in self._links.values():
-            for link in links:
+            for link in reversed(links):
                 link.close()
         if self._drops:
             self._drops.close()

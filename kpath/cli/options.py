@@ -112,8 +112,9 @@ _DECORATORS = (
                  help="Only packets with this mark."),
     click.option("-d", "--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
                  help="End after this time."),
-    click.option("--backend", type=click.Choice(["auto", "multi", "kprobe"]), default="auto",
-                 help="How probes attach: all at once (multi), or one by one."),
+    click.option("--backend", type=click.Choice(["auto", "multi", "kprobe", "fentry"]), default="auto",
+                 help="How probes attach: all at once (multi), one by one (kprobe), or by a program for each function "
+                 "(fentry), which takes long to start and then costs least."),
     click.option("--buffer", type=click.Choice(["auto", "mapped", "ring", "perf"]), default="auto",
                  help="How events leave the kernel; perf is for kernels before 5.8."),
     click.option("--buffer-size", "buffer_bytes", type=Size(), default=32 << 20, metavar="SIZE",

@@ -27,6 +27,7 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map_update_elem": (ctypes.c_int, (ctypes.c_int, _PTR, _PTR, ctypes.c_uint64)),
     "bpf_map_lookup_elem": (ctypes.c_int, (ctypes.c_int, _PTR, _PTR)),
     "bpf_map_get_next_key": (ctypes.c_int, (ctypes.c_int, _PTR, _PTR)),
+    "bpf_raw_tracepoint_open": (ctypes.c_int, (ctypes.c_char_p, ctypes.c_int)),
     "libbpf_set_print": (_PTR, (_PTR,)),
 }
 
