@@ -24,6 +24,7 @@ from kpath.capture.plan import GATES, PLAN, Planned
 from kpath.capture.resolve import Probe, resolve
 from kpath.capture.ring import Events, MappedReader, PerfReader, RingReader
 from kpath.capture.schema import EVENT
+from kpath.capture.unrun import Unrun
 from kpath.kernel.btf import Btf, BtfKind
 from kpath.kernel.config import KernelConfig
 from kpath.kernel.probeable import Probeability, State, tracefs
@@ -106,7 +107,7 @@ class Session:
         self._reader: MappedReader | RingReader | PerfReader | None = None
         self._counters: Counters | paths.Tables | None = None
         self.tables: paths.Tables | None = None
-        self._unrun = _Unrun()
+        self._unrun = Unrun()
         self._last = Totals({}, {}, 0, {}, 0, {})
         self._final_missed: dict[str, int] | None = None
         self._stopped = False
@@ -486,33 +487,6 @@ class Session:
         if self._bpf is not None:
             self._bpf.close()
             self._bpf = None
-
-
-class _Unrun:
-    """How many hits of kprobes ran no program, from two counts that are not read at the same moment.
-
-    The kernel counts hits from the moment a kprobe is armed, which is before a program is on it. So what matters
-    is by how much the difference grows.
-    """
-
-    def __init__(self) -> None:
-        self._base: int | None = None
-        self._known = 0
-
-    def at_most(self, armed_hits: int, program_hits: int) -> None:
-        """Set the beginning: ``program_hits`` was read first, so the true difference is at most theirs."""
-        difference = armed_hits - program_hits - self._known
-        self._base = difference if self._base is None else min(self._base, difference)
-
-    def at_least(self, armed_hits: int, program_hits: int) -> int:
-        """How many since the beginning, at least: ``armed_hits`` was read first."""
-        if self._base is not None:
-            self._known = max(self._known, armed_hits - program_hits - self._base)
-        return self._known
-
-    def pause(self) -> None:
-        """Kprobes are being added: what is known stays, and a new beginning must be set."""
-        self._base = None
 
 
 def _grown(now: dict[Any, int], before: dict[Any, int]) -> dict[Any, int]:
