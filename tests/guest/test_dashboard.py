@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -132,7 +133,8 @@ def test_a_flood_leads_to_counted_paths_and_all_of_it_is_counted(routed: Routed)
             flooding.clear()
             sender.join()
         until(lambda: watched.newest.mode == PATHS, "it never went over")
-        assert "events were lost within" in watched.newest.said
+        # A slow machine may fall behind before it loses anything; what waits when the mode changes is lost then.
+        assert re.search(r"because (.* events were lost within|the events came .* late)", watched.newest.said)
         lost = watched.newest.lost
         assert lost > 0
         watched.rest()
