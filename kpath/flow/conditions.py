@@ -30,7 +30,6 @@ CONDITIONS: dict[str, str] = {
     "ip options": "the IP header is longer than 20 bytes",
     "router alert": "the header has the router alert option",
     "multicast destination": "the destination address is multicast",
-    "broadcast destination": "the route is for a broadcast address",
     "broadcast or multicast": "the route is for a broadcast or multicast destination",
     "ttl exceeded": "TTL is 1 or less on arrival at ip_forward",
     "GSO": "skb_is_gso: the buffer stands for several segments",

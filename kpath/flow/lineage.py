@@ -88,6 +88,8 @@ class Change(StrEnum):
     """The callee has no frame here; what was inside it is inside ``through``, or inside the caller."""
     REMOVED = "removed"
     """Neither the callee nor its inside happens here."""
+    REPEATED = "repeated"
+    """The callee happens once for each part of the packet now, where it happened once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,3 +73,31 @@ def icmp_timestamp(n: Routed) -> Steps:
         s.sendto(request, (n.FAR, 0))
         expect(s.recv(1000)[20] == answer, "no answer")
         yield
+
+
+@scenario("udp-more", routed, exercises={"linux-6": ("udp_sendmsg", "ip_append_data", "udp_push_pending_frames")})
+def udp_more(n: Routed) -> Steps:
+    """Two writes of which the first says that more will come (MSG_MORE) are one datagram."""
+    with n.far.socket(socket.SOCK_DGRAM) as receiver, n.near.socket(socket.SOCK_DGRAM) as sender:
+        receiver.bind((n.FAR, 5585))
+        sender.connect((n.FAR, 5585))
+        yield
+        sender.send(b"a" * 50, socket.MSG_MORE)
+        sender.send(b"b" * 50)
+        expect(len(receiver.recv(1000)) == 100, "lost")
+        yield
+
+
+@scenario("ping-too-big", routed, exercises={"linux-6": ("icmp_rcv", "icmp_send")})
+def ping_too_big(n: Routed) -> Steps:
+    """An echo request that must not be fragmented is too big for the router's next link: the sender hears of it."""
+    ip_mtu_discover, ip_pmtudisc_probe = 10, 3
+    n.router.ip("link set rb mtu 1000")
+    with n.near.socket(socket.SOCK_RAW, socket.IPPROTO_ICMP) as s:
+        s.setsockopt(socket.IPPROTO_IP, ip_mtu_discover, ip_pmtudisc_probe)
+        yield
+        s.sendto(traffic.echo_request(0x4B53, 1, 1300), (n.FAR, 0))
+        expect(s.recv(2000)[20] == 3, "no error came")  # destination unreachable
+        yield
+    n.router.ip("link set rb mtu 1500")
+    n.near.ip("route flush cache")

@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from kpath.lab import traffic
 from kpath.lab.declare import Steps, expect, scenario, settle
 from kpath.lab.topology import Routed, routed
 
@@ -69,3 +70,100 @@ def multicast_forward(n: Routed) -> Steps:
         sender.sendto(b"to all", (GROUP, 5591))
         expect(member.recv(100) == b"to all", "lost")
         yield
+
+
+RECORD_ROUTE = bytes([7, 11, 4]) + bytes(8) + b"\0"
+ROUTER_ALERT = bytes([148, 4, 0, 0])  # RFC 2113
+
+
+@scenario("multicast-options", routed, exercises={"linux-6": ("ip_forward_options",)})
+def multicast_options(n: Routed) -> Steps:
+    """A datagram to a group that records its route: each router that passes it on writes its address."""
+    with _daemon(n) as daemon, _member(n, 5592) as member, _sender(n) as sender:
+        _entry(daemon, n.NEAR)
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, RECORD_ROUTE)
+        yield
+        sender.sendto(b"recorded", (GROUP, 5592))
+        expect(member.recv(100) == b"recorded", "lost")
+        yield
+
+
+@scenario("multicast-member-router", routed, exercises={"linux-6": ("ip_mr_input", "ip_local_deliver")})
+def multicast_member_router(n: Routed) -> Steps:
+    """A datagram to a group that the router passes on, and takes itself, too."""
+    with (
+        _daemon(n) as daemon,
+        _member(n, 5593) as member,
+        _sender(n) as sender,
+        n.router.socket(socket.SOCK_DGRAM) as own,
+    ):
+        _entry(daemon, n.NEAR)
+        own.bind(("", 5593))
+        membership = socket.inet_aton(GROUP) + socket.inet_aton("10.1.0.2")
+        own.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        settle(1.2)  # until the router's reports are out
+        yield
+        sender.sendto(b"to all", (GROUP, 5593))
+        expect(member.recv(100) == b"to all" and own.recv(100) == b"to all", "lost")
+        yield
+    settle(1.2)
+
+
+@contextlib.contextmanager
+def _alerted(n: Routed) -> Iterator[socket.socket]:
+    """A socket of the router that takes the datagrams on their way that ask routers to look (IP_ROUTER_ALERT)."""
+    ip_router_alert = 5
+    with n.router.socket(socket.SOCK_RAW, socket.IPPROTO_UDP) as s:
+        s.setsockopt(socket.IPPROTO_IP, ip_router_alert, 1)
+        yield s
+
+
+@scenario("router-alert", routed, exercises={"linux-6": ("ip_forward", "ip_call_ra_chain")})
+def router_alert(n: Routed) -> Steps:
+    """A datagram on its way asks routers to look at it, and a socket of the router takes it."""
+    with _alerted(n) as alerted, n.near.socket(socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, ROUTER_ALERT)
+        yield
+        sender.sendto(b"look", (n.FAR, 9))
+        expect(alerted.recv(100).endswith(b"look"), "not taken")
+        sender.sendto(b"and look" * 250, (n.FAR, 9))  # in two fragments
+        expect(len(alerted.recv(4000)) > 2000, "not taken")
+        yield
+
+
+@scenario("multicast-router-alert", routed, exercises={"linux-6": ("ip_mr_input", "ip_call_ra_chain")})
+def multicast_router_alert(n: Routed) -> Steps:
+    """A datagram to a group asks routers to look at it, and a socket of the router takes it."""
+    with _daemon(n) as daemon, _alerted(n) as alerted, _sender(n) as sender:
+        _entry(daemon, n.NEAR)
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, ROUTER_ALERT)
+        yield
+        sender.sendto(b"look", (GROUP, 9))
+        expect(alerted.recv(100).endswith(b"look"), "not taken")
+        sender.sendto(b"and look" * 250, (GROUP, 9))
+        expect(len(alerted.recv(4000)) > 2000, "not taken")
+        yield
+
+
+@scenario("igmp-query", routed, exercises={"linux-6": ("igmp_rcv", "igmp_send_report")})
+def igmp_query(n: Routed) -> Steps:
+    """A router of old asks who is in a group (IGMPv2), and a member answers."""
+    group = "239.1.2.4"
+    # A link of its own: a device that was asked so goes on in the old way for minutes.
+    n.near.ip(f"link add vq type veth peer name rq netns {n.router.name}", "addr add 10.17.0.1/24 dev vq")
+    n.near.ip("link set vq up")
+    n.router.ip("addr add 10.17.0.2/24 dev rq", "link set rq up")
+    n.near.sysctl(ipv4__conf__vq__igmpv3_unsolicited_report_interval=50)
+    with n.near.socket(socket.SOCK_DGRAM) as member, n.router.socket(socket.SOCK_RAW, socket.IPPROTO_IGMP) as router:
+        membership = socket.inet_aton(group) + socket.inet_aton("10.17.0.1")
+        member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        router.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.17.0.2"))
+        settle(0.6)
+        yield
+        body = struct.pack("!BBH4s", 0x11, 1, 0, bytes(4))  # a general query, to be answered within 0.1 s
+        query = body[:2] + struct.pack("!H", traffic.checksum(body)) + body[4:]
+        router.sendto(query, ("224.0.0.1", 0))
+        settle(0.4)
+        yield
+    settle(0.3)
+    n.near.ip("link del vq")

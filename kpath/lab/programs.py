@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 
 from kpath.lab import traffic, xdp
+from kpath.lab.bpf import BPF
 from kpath.lab.declare import Steps, expect, scenario
 from kpath.lab.needs import TC, Need, module
 from kpath.lab.netns import Netns
 from kpath.lab.topology import Routed, routed
-from kpath.lab.xdp import XDP
 
 CLS = (TC, module("sch_ingress"), module("cls_matchall"))
 GACT, MIRRED = module("act_gact"), module("act_mirred")
@@ -89,8 +89,19 @@ def tc_redirect(n: Routed) -> Steps:
         yield
 
 
+@scenario("tc-other-device", routed, needs=(*CLS, MIRRED, SEEN_ON_THE_WAY_IN), exercises={"linux-6": ("tcf_classify",)})
+def tc_other_device(n: Routed) -> Steps:
+    """A classifier of the router makes a datagram come in by another device, which then receives it."""
+    n.router.ip("link add d0 type dummy", "link set d0 up")
+    with classifier(n.router, "ra", "ingress", "mirred", "ingress", "redirect", "dev", "d0"):
+        yield
+        expect(traffic.udp(n.near, n.far, n.FAR) == 1, "lost")
+        yield
+    n.router.ip("link del d0")
+
+
 # do_xdp_generic is not promised: where the compiler has put it into its caller, as in 5.10, it is not seen.
-@scenario("xdp-drop", routed, needs=(XDP,))
+@scenario("xdp-drop", routed, needs=(BPF,))
 def xdp_drop(n: Routed) -> Steps:
     """A generic XDP program of the router drops a datagram."""
     with xdp.generic(n.router, "ra", xdp.DROP):
@@ -99,7 +110,7 @@ def xdp_drop(n: Routed) -> Steps:
         yield
 
 
-@scenario("xdp-pass", routed, needs=(XDP,), exercises={"linux-6": ("@ip_forward",)})
+@scenario("xdp-pass", routed, needs=(BPF,), exercises={"linux-6": ("@ip_forward",)})
 def xdp_pass(n: Routed) -> Steps:
     """A generic XDP program of the router lets a datagram pass."""
     with xdp.generic(n.router, "ra", xdp.PASS):
@@ -108,7 +119,7 @@ def xdp_pass(n: Routed) -> Steps:
         yield
 
 
-@scenario("xdp-redirect", routed, needs=(XDP,), exercises={"linux-6": ("veth_xmit",)})
+@scenario("xdp-redirect", routed, needs=(BPF,), exercises={"linux-6": ("veth_xmit",)})
 def xdp_redirect(n: Routed) -> Steps:
     """A generic XDP program of the router sends a datagram straight out of the other device, past everything."""
     with same_address(n), xdp.generic(n.router, "ra", xdp.redirect(n.router.ifindex("rb"))):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kpath.lab import traffic
 from kpath.lab.declare import Steps, expect, scenario
+from kpath.lab.netns import Netns
 from kpath.lab.topology import Routed, routed
 
 
@@ -100,6 +104,50 @@ def tap_sender(n: Routed) -> Steps:
     """A datagram while a packet socket listens on the host that sends it."""
     eth_p_all = 3
     with n.near.socket(socket.SOCK_RAW, socket.htons(eth_p_all), socket.AF_PACKET):
+        yield
+        expect(traffic.udp(n.near, n.far, n.FAR) == 1, "lost")
+        yield
+
+
+IPV4 = 0x0800
+
+
+@contextmanager
+def packets(netns: Netns, protocol: int, ring: bool = False) -> Iterator[socket.socket]:
+    """A packet socket, perhaps with a ring that it shares with its program, as tcpdump has."""
+    sol_packet, packet_rx_ring = 263, 5  # include/uapi/linux/if_packet.h
+    with netns.socket(socket.SOCK_RAW, socket.htons(protocol), socket.AF_PACKET) as s:
+        if ring:
+            s.setsockopt(sol_packet, packet_rx_ring, struct.pack("=4I", 4096, 4, 2048, 8))
+        yield s
+
+
+@scenario("tap-ring", routed, exercises={"linux-6": ("deliver_skb", "tpacket_rcv")})
+def tap_ring(n: Routed) -> Steps:
+    """A datagram while sockets with a ring listen on the router and on the host that sends it."""
+    eth_p_all = 3
+    with packets(n.router, eth_p_all, ring=True), packets(n.near, eth_p_all, ring=True):
+        yield
+        expect(traffic.udp(n.near, n.far, n.FAR) == 1, "lost")
+        yield
+
+
+@scenario("tap-ip", routed, exercises={"linux-6": ("packet_rcv",)})
+def tap_ip(n: Routed) -> Steps:
+    """A datagram while two packet sockets that take only IPv4 listen on the router, one of them with a ring."""
+    with packets(n.router, IPV4), packets(n.router, IPV4, ring=True):
+        yield
+        expect(traffic.udp(n.near, n.far, n.FAR) == 1, "lost")
+        yield
+
+
+@scenario("tap-ip-device", routed, exercises={"linux-6": ("packet_rcv",)})
+def tap_ip_device(n: Routed) -> Steps:
+    """A datagram while packet sockets take the IPv4 packets of a device: two on the router, one on the receiver."""
+    with packets(n.router, IPV4, ring=True) as last, packets(n.router, IPV4) as first, packets(n.far, IPV4) as only:
+        last.bind(("ra", IPV4))
+        first.bind(("ra", IPV4))
+        only.bind(("vb", IPV4))
         yield
         expect(traffic.udp(n.near, n.far, n.FAR) == 1, "lost")
         yield

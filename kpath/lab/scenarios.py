@@ -11,6 +11,7 @@ from kpath.lab import (
     devices,
     forward,
     fragments,
+    handshakes,
     ipsec,
     iptables,
     multicast,
@@ -18,6 +19,7 @@ from kpath.lab import (
     netfilter,
     nics,
     output,
+    policies,
     programs,
     queues,
     receive,
@@ -35,8 +37,8 @@ __all__ = ["MODULES", "SCENARIOS", "THEMES", "Lab", "Scenario", "lab", "load_mod
 THEMES = {
     module.__name__.rpartition(".")[2]: (module.__doc__ or "").strip().partition("\n")[0]
     for module in (
-        receive, output, datagrams, segments, multicast, forward, routing, fragments, neighbours, netfilter,
-        iptables, ipsec, tunnels, devices, queues, programs, nics, busy,
+        receive, output, datagrams, segments, handshakes, multicast, forward, routing, fragments, neighbours, netfilter,
+        iptables, ipsec, policies, tunnels, devices, queues, programs, nics, busy,
     )
 }  # fmt: skip
 """Themes in the order of a packet's life, each with a line of what it is about."""

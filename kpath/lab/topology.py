@@ -92,9 +92,17 @@ class Cards:
 
     left: Netns
     right: Netns
+    left_link: str
+    right_link: str
+    """Their link addresses."""
 
     LEFT = "10.3.0.1"
     RIGHT = "10.3.0.2"
+
+    def know_neighbours(self) -> None:
+        """No ARP from now on."""
+        self.left.ip(f"neigh replace {self.RIGHT} lladdr {self.right_link} dev eth0 nud permanent")
+        self.right.ip(f"neigh replace {self.LEFT} lladdr {self.left_link} dev eth1 nud permanent")
 
     @property
     def all(self) -> tuple[Netns, Netns]:
@@ -114,9 +122,9 @@ def _cards(prefix: str) -> Iterator[Cards]:
         left.ip("addr add 10.3.0.1/24 dev eth0", "link set eth0 up")
         right.ip("addr add 10.3.0.2/24 dev eth1", "link set eth1 up")
         wait_for_carrier((left, "eth0"), (right, "eth1"))
-        left.ip(f"neigh replace 10.3.0.2 lladdr {mac['eth1']} dev eth0 nud permanent")
-        right.ip(f"neigh replace 10.3.0.1 lladdr {mac['eth0']} dev eth1 nud permanent")
-        yield Cards(left, right)
+        both = Cards(left, right, mac["eth0"], mac["eth1"])
+        both.know_neighbours()
+        yield both
     finally:
         remove_namespaces(*names)
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kpath.flow import Body, Document, Graph, Kind, Lineage, Role
+from kpath.flow.lineage import Change
 from kpath.model.scope import Scope, Standing
 from kpath.model.seen import NO_HOOK, Seen, Tree
 from kpath.model.sight import HOOKS, Sights
@@ -146,7 +147,8 @@ class Machine:
         body_id, position = config[-1]
         body = self.body(body_id)
         # In the document's order: of several readings the first is taken, and that must not depend on chance.
-        for id in sorted(body.after(position), key=self._ranks.__getitem__):
+        following = body.after(position) | self._again(position)
+        for id in sorted(following, key=self._ranks.__getitem__):
             node = self.graph.nodes[id]
             base: Config = (*config[:-1], (body_id, id))
             if self.sights.excluded(node):
@@ -160,6 +162,13 @@ class Machine:
                 yield "silent", id, base
         if len(config) > 1 and body.may_return(position):
             yield "return", body_id, config[:-1]
+
+    def _again(self, position: str | None) -> frozenset[str]:
+        """The step itself, where it happens several times in a row now."""
+        if position is None or not self.graph.nodes[position].step.is_frame:
+            return frozenset()
+        repeated = any(arrow.what is Change.REPEATED for arrow in self.sights.arrows(position))
+        return frozenset({position} if repeated else ())
 
     def _call(self, id: str, base: Config, within: str) -> Iterator[tuple[str, str, Config]]:
         sight = self.sights.of(id)
@@ -297,7 +306,11 @@ class Machine:
                 if not inside:
                     return {}
             found = next(iter(inside.values()))
-            return {config: _after(link, "", seen, found) for config, link in frontier.items()}
+            # Where the packet has gone on from there, the frames around may be done with it.
+            left = any(i is not seen and i.life == seen.life and i.name in self.sights.labels for i in seen.walk())
+            return {
+                config: _after(link, "", seen, found, ended=seen.own and left) for config, link in frontier.items()
+            }
         current: Frontier = {config: _after(link, "", seen) for config, link in frontier.items()}
         for child in seen.children:
             current = self._advance(current, child, body, lenient or not seen.complete)
@@ -356,9 +369,9 @@ class Machine:
         return seen.name not in self.sights.labels and self.standing(seen) is not Standing.UNEXPLAINED
 
 
-def _after(link: Link | None, id: str, seen: Seen, inside: Link | None = None) -> Link:
+def _after(link: Link | None, id: str, seen: Seen, inside: Link | None = None, ended: bool = False) -> Link:
     """The link for a frame that is no step of the frame around it."""
-    return Link(link, id, seen, (), inside, link is not None and link.ended)
+    return Link(link, id, seen, (), inside, ended or (link is not None and link.ended))
 
 
 def id_of(seen: Seen) -> int:

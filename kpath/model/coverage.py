@@ -99,18 +99,18 @@ class Coverage:
             reason = never or sight.reason or resolution.reason if state is State.INVISIBLE else ""
             yield Covered(node.id, node.flow, step.at, function, branch, step.via, state, count, reason)
 
-    def _never(self, node: Node) -> str:
-        """Why the step cannot happen on this kernel, whatever has frames; empty when it can."""
-        sights, graph = self._machine.sights, self._machine.graph
+    def _never(self, step: Node) -> str:
+        """Why the step cannot be seen in its place on this kernel, whatever has frames; empty when it can."""
+        sights, graph, node = self._machine.sights, self._machine.graph, step
         while True:
             if sights.excluded(node):
                 return "the document has it for other kernels: " + " and ".join(map(str, node.guards))
             unknown = next((guard for guard in node.guards if sights.undecided(guard)), None)
             if unknown is not None:
                 return f"whether it stands for this kernel is not known: {unknown}"
-            removed = next((arrow for arrow in sights.arrows(node.id) if arrow.what is Change.REMOVED), None)
-            if removed is not None:
-                return removed.why
+            for arrow in sights.arrows(node.id):
+                if arrow.what is Change.REMOVED or (arrow.what is Change.REPLACED and node is step):
+                    return arrow.why
             if not node.owner:
                 return ""
             node = graph.nodes[node.owner]

@@ -65,7 +65,9 @@ class Creditor:
                 self._named.setdefault(label, []).append(node.id)
             if node.step.flow:
                 self._callers.setdefault(node.step.flow, []).append(node.id)
-        self._anywhere = {graph.roots[flow.name] for flow in graph.document.flows if flow.role is Role.ANYWHERE}
+        anywhere = {flow.name for flow in graph.document.flows if flow.role is Role.ANYWHERE}
+        self._anywhere = {graph.roots[name] for name in anywhere}
+        self._within = {node.id for node in graph.frames() if node.flow in anywhere} - self._anywhere
 
     def credit(self, tree: Tree, steps: Mapping[int, str]) -> frozenset[tuple[str, str]]:
         """Steps and the functions that they were. ``steps``: ``id()`` of each frame → the step it was read as."""
@@ -96,9 +98,10 @@ class Creditor:
     def _choose(self, read: str, seen: Seen, place: _Place, before: Iterable[str]) -> list[str]:
         """The step, among those of this name, that stands in a frame around, and the queue that it came out of; none
         when none does."""
-        if not read and not place.free:
-            return []
         named = self._named.get(seen.name, ())
+        if not read and not place.free:
+            # Of a flow that may stand anywhere, when its first function has no frame, what it calls tells.
+            return [id for id in named if id in self._within and seen.facts.caller in self._outward(id).through][:1]
         # What was read comes before others, and these in the order of the document.
         order = sorted(named, key=lambda id: (-self._evidence(id, seen, place.between), id != read))
         chosen = []
@@ -112,8 +115,10 @@ class Creditor:
             return list(dict.fromkeys(chosen))
         if read == ANYWHERE:
             return [id for id in named if id in self._anywhere][:1]
-        # A beginning, or out of a queue, wherever that was.
-        return [id for id in (read, *named) if id and _NOWHERE in self._outward(id).bodies][:1]
+        # A beginning, or out of a queue, wherever that was; or the document has the function in one place only.
+        return [id for id in (read, *named) if id and _NOWHERE in self._outward(id).bodies][:1] or (
+            list(named) if len(named) == 1 else []
+        )
 
     def _queued(self, id: str) -> bool:
         return self._machine.graph.nodes[id].step.kind is Kind.QUEUE
@@ -125,10 +130,15 @@ class Creditor:
         points = 4 if seen.facts.caller in outward.through else 0
         points += 2 if through & between else int(seen.name in through)
         for condition, holds in outward.guards:
-            known = _known(condition, seen.facts)
+            known = _known(condition, seen.facts, between)
             if known is not None:
                 points += 8 if known == holds else -8
         return points
+
+    def _owners(self, id: str) -> tuple[str, ...]:
+        """The functions of the frame that the step stands in."""
+        owner = self._machine.graph.nodes[id].owner
+        return self._machine.graph.functions(owner) if owner else ()
 
     def _outward(self, id: str) -> _Outward:
         if id not in self._outwards:
@@ -157,6 +167,14 @@ class Creditor:
                 self._look(step, bodies, through, guards)
 
 
-def _known(condition: str, facts: Facts) -> bool | None:
-    """Whether a condition holds, where a frame's facts tell; None where not."""
-    return facts.gso if condition == "GSO" and facts.header else None
+_SEGMENTERS = frozenset({"xfrm_output_gso", "ip_finish_output_gso"})
+"""Between these and a step, the packet has been cut into segments."""
+
+
+def _known(condition: str, facts: Facts, between: frozenset[str]) -> bool | None:
+    """Whether a condition holds, where the frames or a frame's facts tell; None where not."""
+    if condition != "GSO":
+        return None
+    if between & _SEGMENTERS:
+        return True
+    return facts.gso if facts.header else None

@@ -184,6 +184,8 @@ def verdict(outcome: Outcome) -> Text:
     """The last line: what it comes to."""
     words, style = SAYS[outcome.status]
     what = f"Linux {' and '.join(outcome.kernels)} " if outcome.kernels else "it "
+    if len(outcome.kernels) > 1 and words.endswith("s"):
+        words = words.removesuffix("s")  # they conform
     line = Text(printable(what + words), style=style)
     counts = [f"{len(outcome.scenarios)} scenario{'s' * (len(outcome.scenarios) != 1)}"]
     counts.append(f"{outcome.passes:,} passes of packets")

@@ -29,7 +29,7 @@ def junit(outcome: Outcome) -> bytes:
             case = _case(suite, _group(one.theme), one.name)
             ET.SubElement(case, "error" if one.failed else "skipped", message=_clean(one.reason))
         _total(suite)
-    for name in ("tests", "failures", "errors", "skipped"):
+    for name in ("tests", "failures", "errors"):  # the schema of Jenkins has no skipped here
         root.set(name, str(sum(int(suite.get(name, "0")) for suite in root)))
     ET.indent(root)
     text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)

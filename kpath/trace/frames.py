@@ -213,7 +213,14 @@ class FrameBuilder:
         if before.name == frame.name:
             return False
         same_packet = not before.event.skb or not frame.event.skb or before.event.skb == frame.event.skb
-        return direct or same_packet
+        return direct or same_packet or _same_header(before.event, frame.event)
+
+
+def _same_header(a: Event, b: Event) -> bool:
+    """Is the one packet a clone of the other? While somebody else holds a received packet, it goes on as a clone."""
+    if not a.flags & b.flags & Flag.HEADER:
+        return False
+    return (a.saddr, a.daddr, a.proto, a.ip_id) == (b.saddr, b.daddr, b.proto, b.ip_id)
 
 
 def hang(frame: Frame, parent: Frame | None, know: Knowledge) -> None:

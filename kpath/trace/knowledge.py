@@ -75,14 +75,15 @@ class Knowledge:
     def may_jump(self, source: str, target: str) -> bool | None:
         """Can ``source`` tail-jump to ``target``, directly or through functions without a probe? None: not known."""
         found = self.jumps.get(source)
+        barred = handed_only(source, target)
         if found is None:
             found = next((v for k, v in self.jumps.items() if plain(k) == source), None)
             if found is None:
-                return None
+                return False if barred else None
             self.jumps[source] = found
         if any(plain(name) == target for name in found):
             return True
-        return None if INDIRECT in found else False
+        return None if INDIRECT in found and not barred else False
 
     def device(self, netns: int, ifindex: int) -> str:
         """A device's name, ``if7`` when it has none known; "" for none."""
@@ -97,3 +98,14 @@ class Knowledge:
     def drop_reason(self, value: int) -> str:
         """The kernel's name of a drop reason, without its prefix; "" where the kernel has no reasons."""
         return self.drop_reasons.get(value, f"reason {value}" if value else "")
+
+
+RECEIVERS = frozenset({"packet_rcv", "tpacket_rcv", "packet_rcv_spkt", "ip_rcv", "ip_list_rcv", "arp_rcv"})
+"""What a packet_type's func holds. The functions that call through it are net/core/dev.c's: where they call several,
+one after the other from one place, one does not jump to the next."""
+HOLDERS = frozenset({"deliver_skb", "dev_queue_xmit_nit", "netif_receive_skb", "netif_receive_skb_internal"})
+
+
+def handed_only(source: str, target: str) -> bool:
+    """Can ``source`` not have jumped to ``target`` through a pointer, because it never has that pointer?"""
+    return target in RECEIVERS and source not in HOLDERS and not source.startswith("__netif_receive_skb")

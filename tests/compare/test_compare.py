@@ -43,6 +43,7 @@ def test_a_conforming_kernel_passes(few: Path, tmp_path: Path, capsys: pytest.Ca
     assert "conforms (3 scenarios" in capsys.readouterr().out
     root = ET.parse(junit).getroot()
     assert int(root.get("tests", "0")) == len(root.findall(".//testcase")) == 9
+    assert set(root.attrib) <= {"name", "time", "tests", "failures", "errors"}, "Jenkins' schema knows no others"
     assert not root.findall(".//failure") and not root.findall(".//error")
     assert json.loads(sarif.read_text())["runs"][0]["results"] == []
 

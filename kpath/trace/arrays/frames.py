@@ -37,7 +37,7 @@ from kpath.trace.arrays.tables import (
 ENTRY, VERDICT = int(Kind.ENTRY), int(Kind.VERDICT)
 ROOT, HOOK = int(Class.ROOT), int(Class.HOOK)
 COPY, RELEASE, END = int(Class.COPY), int(Class.RELEASE), int(Class.END)
-SAME_SLOT, HOLE = int(Flag.SAME_SLOT), int(Flag.HOLE)
+SAME_SLOT, HOLE, HEADER = int(Flag.SAME_SLOT), int(Flag.HOLE), int(Flag.HEADER)
 
 ITSELF, LATE_CALLER, DEFRAG, VALIDATE, XMIT, ENQUEUE, CUT = 1, 2, 4, 8, 16, 32, 64
 """Bits of Code.roles: what the rules say of a function by its name."""
@@ -102,6 +102,14 @@ def outside(frames: Any, i: Any) -> Any:
 
 
 @lean
+def same_header(a: Any, b: Any) -> Any:
+    """As ``_same_header`` in kpath.trace.frames."""
+    if a.flags & b.flags & HEADER == 0:
+        return False
+    return a.saddr == b.saddr and a.daddr == b.daddr and a.proto == b.proto and a.ip_id == b.ip_id
+
+
+@lean
 def jumper(events: Any, i: Any, before: Any, frames: Any, code: Any, jumps: Any, caller: Any) -> Any:
     """As ``FrameBuilder._jumper``."""
     name = code[frames[i].ip].name
@@ -115,7 +123,7 @@ def jumper(events: Any, i: Any, before: Any, frames: Any, code: Any, jumps: Any,
             return candidate
         if jump == 2 and code[frames[candidate].ip].name != name:
             one, other = events[candidate].skb, events[i].skb
-            if callee >= 0 or one == 0 or other == 0 or one == other:
+            if callee >= 0 or one == 0 or other == 0 or one == other or same_header(events[candidate], events[i]):
                 return candidate
         candidate = frames[candidate].parent if frames[candidate].bits & TAIL else np.int64(-1)
     return np.int64(-1)

@@ -28,7 +28,7 @@ from kpath.trace.arrays.room import empty, roomier, size_for
 from kpath.trace.arrays.tables import JOURNEYS, LATE, LIVES, NATIVE, NOW
 from kpath.trace.frames import ITSELF as ITSELF_NAMES
 from kpath.trace.frames import LATE as LATE_NAMES
-from kpath.trace.knowledge import Knowledge, plain
+from kpath.trace.knowledge import RECEIVERS, Knowledge, handed_only, plain
 from kpath.trace.lives import REASSEMBLY_NS, SOCKET_QUEUES
 
 BLOCK = 1 << 16
@@ -246,6 +246,10 @@ class Splitter:
                 to = names.get(plain(target))
                 if to is not None:
                     table[row, to] = 1
+        for name, row in names.items():
+            for target in RECEIVERS & names.keys():
+                if table[row, names[target]] == 2 and handed_only(name, target):
+                    table[row, names[target]] = 0
         return table
 
 
