@@ -261,6 +261,16 @@ class Machine:
             self._matches[key] = self._match(body, seen)
         return self._matches[key]
 
+    def stops(self, body: str, seen: Seen) -> tuple[Seen, Config] | None:
+        """The first child with which the inside of ``seen`` is no longer one of the body, and where it then is."""
+        frontier: Frontier = {((body, None),): None}
+        for child in seen.children:
+            after = self._advance(frontier, child, body, not seen.complete)
+            if not after:
+                return child, next(iter(frontier))
+            frontier = after
+        return None
+
     def _match(self, body: str, seen: Seen) -> tuple[bool, Link | None]:
         frontier: Frontier = {((body, None),): None}
         lenient = not seen.complete

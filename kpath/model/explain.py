@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kpath.flow import Kind, Node
 from kpath.model.alignment import Aligner, Alignment, Move, What
 from kpath.model.automaton import Config, Machine
@@ -88,8 +90,22 @@ class Explainer:
             words.append("return")
         return words[:MOST] + (["..."] if len(words) > MOST else []), lines[:MOST]
 
+    def _inward(self, move: Move) -> Move:
+        """Where the frame itself would fit, and it is what it called that does not: that, in this frame."""
+        while move.what is What.UNEXPECTED and move.seen is not None:
+            seen = move.seen
+            edges = self._machine.closure(move.at).by_name.get(seen.name, ())
+            bodies = [self._machine.body_of(edge.id) for edge in edges if not edge.hook]
+            stops = [stop for body in bodies if (stop := self._machine.stops(body, seen)) is not None]
+            if not stops:
+                break
+            child, at = stops[0]
+            move = replace(move, seen=child, inside=seen, at=at)
+        return move
+
     def _finding(self, move: Move, order: dict[int, int]) -> Finding:
         machine = self._machine
+        move = self._inward(move)
         words, lines = self.expected(move.at)
         around = title(move.inside) if move.inside is not None else "the bottom of the stack"
         if move.what is What.MISSING:
@@ -111,6 +127,9 @@ class Explainer:
                     message += ": " + reason.text
             if move.seen is None:
                 message = f"what {around} did cannot be read"
+        around_it = machine.graph.nodes.get(move.at[0][0])
+        if not lines and around_it is not None:
+            lines = [cite(machine, around_it)]
         index = order.get(id(move.seen), -1) if move.seen is not None else -1
         return Finding(
             check="document",

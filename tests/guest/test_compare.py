@@ -63,6 +63,62 @@ def test_a_wrong_document_is_found_out(files: Path, tmp_path: Path) -> None:
     assert status == 0, said
 
 
+def test_a_redirect_past_ip_is_found_out(files: Path, tmp_path: Path) -> None:
+    """Somebody's own document has no classifier that sends packets away; a router with one diverges from it."""
+    if not (files / "tc-redirect.kpath").exists():
+        pytest.skip("this kernel does not show classifiers on the way in, or the scenario could not be judged")
+    source = Path(__file__).parents[2] / "kpath/flow/documents/linux-6.flow"
+    text = source.read_text()
+    allowed = "  tcf_classify\n    -> @dev_queue_xmit *\n    -> @netif_receive_skb *\n"
+    assert text.count(allowed) == 1
+    strict = tmp_path / "strict.flow"
+    strict.write_text(text.replace(allowed, "  tcf_classify\n"))
+    command = [sys.executable, "-m", "kpath.cli.main", "compare", str(files / "tc-redirect.kpath")]
+    command += ["--document", str(strict)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    parts = r"at (\S+): .* in tcf_classify\n.*?document +linux-6:(\d+)\n.*?facts +(.+?)\n.*?path +(.+?)\n"
+    told = re.search(parts, done.stdout, re.DOTALL)
+    assert told, done.stdout
+    step, line, facts, path = told.groups()
+    assert step == "__dev_queue_xmit" and "called by" in facts and path.startswith("receive ra")
+    assert strict.read_text().splitlines()[int(line) - 1].strip() == "tcf_classify"
+    status, _, said = compare(files / "tc-pass.kpath", "--document", strict)
+    assert status == 0, said
+
+
+WRONG = """
+import sys
+from kpath.cli.main import run
+from kpath.lab import traffic
+from kpath.lab.declare import expect, scenario
+from kpath.lab.programs import classifier, same_address
+from kpath.lab.scenarios import SCENARIOS
+from kpath.lab.topology import routed
+
+@scenario("udp-open-astray", routed, exercises=SCENARIOS["udp-open"].exercises)
+def astray(n):
+    "A datagram to an open port behind a router that sends it on past IP."
+    with same_address(n), classifier(n.router, "ra", "ingress", "mirred", "egress", "redirect", "dev", "rb"):
+        yield
+        expect(traffic.udp(n.near, n.far, n.FAR) == 1, "lost")
+        yield
+
+sys.exit(run(["compare", "-s", "udp-open-astray"]))
+"""
+
+
+def test_a_network_that_leads_astray_fails(recorded: Recorded) -> None:
+    """The datagram arrives, but never was forwarded: the step that was promised is missing, and is named."""
+    if not SCENARIOS["tc-redirect"].possible():
+        pytest.skip(SCENARIOS["tc-redirect"].missing())
+    done = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    if done.returncode == 4:
+        pytest.skip("this machine was too busy for the probes")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"udp-open-astray: .*ip_forward", done.stdout), done.stdout
+
+
 def test_the_command_plays_and_judges(tmp_path: Path) -> None:
     """From the attach to the exit status, as in a CI."""
     junit, keep = tmp_path / "few.xml", tmp_path / "kept"
