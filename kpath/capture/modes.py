@@ -66,6 +66,8 @@ class Modes:
         self._hits = 0
         self._until: Callable[[], str] = str
         self._ended = ""
+        self._over = False
+        """The source has ended by itself."""
         self._hello: Switched | None = Switched(PATHS, "", source.header()) if self.mode == PATHS else None
         """To be said when the mode begins."""
 
@@ -103,7 +105,7 @@ class Modes:
         that changes. A Footer is last."""
         self._until = until
         try:
-            while not (self._ended or until()):
+            while not (self._over or self._ended or until()):
                 yield from self._events() if self.mode == EVENTS else self._counts()
         finally:
             self.close()
@@ -128,6 +130,7 @@ class Modes:
             for piece, rest in _pieces(stream):
                 if isinstance(piece, Footer):
                     if not leaving:
+                        self._over = True
                         yield piece
                     break
                 yield piece
@@ -143,6 +146,8 @@ class Modes:
                 yield from self._make_way(leaving)
                 if leaving:
                     deadline = time.monotonic() + (0.0 if overloaded else GRACE)
+            else:
+                self._over = not leaving
         finally:
             stream.close()
             watch.close()
