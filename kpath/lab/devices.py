@@ -107,8 +107,8 @@ def bridge_host_rps(b: Bridged) -> Steps:
 # Not promised: before 5.13 a veth device polls only for an XDP program (d3256efd8e8b).
 @scenario("veth-gro", routed)
 def veth_gro(n: Routed) -> Steps:
-    """A TCP connection to a veth device that polls, and merges what it receives."""
-    with ethtool.gro(n.far, "vb", True):
+    """A TCP connection to a veth device that polls, and merges the segments that another has cut."""
+    with ethtool.gro(n.far, "vb", True), ethtool.tso(n.router, "rb", False):
         yield
         expect(traffic.tcp(n.near, n.far, n.FAR, 6000, 0, port=7811), "lost")
         yield

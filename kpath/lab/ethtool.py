@@ -7,24 +7,34 @@ import fcntl
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from kpath.lab.netns import Netns
 
+_SIOCETHTOOL, _STSO, _SGRO = 0x8946, 0x1F, 0x2C  # include/uapi/linux/sockios.h, ethtool.h
+
+
+def gro(netns: Netns, device: str, on: bool) -> AbstractContextManager[None]:
+    """Whether the device's packets are merged meanwhile; afterwards it is the other way."""
+    return _switched(netns, device, _SGRO, on)
+
+
+def tso(netns: Netns, device: str, on: bool) -> AbstractContextManager[None]:
+    """Whether the device takes segments as one meanwhile; afterwards it is the other way."""
+    return _switched(netns, device, _STSO, on)
+
 
 @contextmanager
-def gro(netns: Netns, device: str, on: bool) -> Iterator[None]:
-    """Whether the device's packets are merged meanwhile; afterwards it is the other way."""
-    _set_gro(netns, device, on)
+def _switched(netns: Netns, device: str, what: int, on: bool) -> Iterator[None]:
+    _set(netns, device, what, on)
     try:
         yield
     finally:
-        _set_gro(netns, device, not on)
+        _set(netns, device, what, not on)
 
 
-def _set_gro(netns: Netns, device: str, on: bool) -> None:
-    siocethtool, ethtool_sgro = 0x8946, 0x2C  # include/uapi/linux/sockios.h, ethtool.h
-    value = ctypes.create_string_buffer(struct.pack("=II", ethtool_sgro, on), 8)
+def _set(netns: Netns, device: str, what: int, on: bool) -> None:
+    value = ctypes.create_string_buffer(struct.pack("=II", what, on), 8)
     request = struct.pack("=16sQ16x", device.encode(), ctypes.addressof(value))
     with netns.socket(socket.SOCK_DGRAM) as s:
-        fcntl.ioctl(s, siocethtool, request)
+        fcntl.ioctl(s, _SIOCETHTOOL, request)

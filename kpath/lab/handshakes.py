@@ -43,12 +43,13 @@ def _stranger(n: Routed) -> Iterator[socket.socket]:
     exercises={"linux-6": ("tcp_v4_send_synack",), "linux-2.6.21.1": ("tcp_v4_send_synack",)},
 )  # fmt: skip
 def syn_twice(n: Routed) -> Steps:
-    """A SYN comes a second time, as when the SYN-ACK was lost: it is answered again."""
+    """A SYN comes a second time, as when the SYN-ACK was lost; that is also sent again when its time is up."""
     with listening(n.far, n.FAR, 7791), _stranger(n) as s:
         yield
         for _ in range(2):
             s.sendto(segment(n.FAR, 7791, 1000, 0, SYN), (n.FAR, 0))
             settle()
+        settle(1.2)
         yield
 
 

@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator
 
 from kpath.lab.declare import Steps, expect, scenario
+from kpath.lab.needs import TC, module
 from kpath.lab.netns import TIMEOUT, Netns
+from kpath.lab.queues import queue
 from kpath.lab.topology import Routed, routed
 
 MSG_FASTOPEN = 0x20000000
@@ -122,10 +124,13 @@ def tcp_fast_retransmit(n: Routed) -> Steps:
         yield
 
 
-@scenario("tcp-close-early", routed, exercises={"linux-6": ("tcp_rcv_state_process", "__tcp_push_pending_frames")})
+@scenario(
+    "tcp-close-early", routed, needs=(TC, module("sch_netem")),
+    exercises={"linux-6": ("tcp_rcv_state_process", "__tcp_push_pending_frames")},
+)  # fmt: skip
 def tcp_close_early(n: Routed) -> Steps:
     """A client closes while most of what it has written still waits to be sent."""
-    with connected(n, 7789) as (client, server):
+    with connected(n, 7789) as (client, server), queue(n.near, "va", "netem", "delay", "40ms"):
         yield
         client.send(b"c" * 24_000)
         client.close()
@@ -152,6 +157,19 @@ def tcp_fastopen(n: Routed) -> Steps:
 def tcp_pmtu(n: Routed) -> Steps:
     """Segments are too big for the router's next link: it says so, and TCP cuts them anew."""
     with connected(n, 7787) as (client, server):
+        n.router.ip("link set rb mtu 1000")
+        yield
+        client.send(b"p" * 2800)
+        expect(len(receive(server, 2800)) == 2800, "lost")
+        yield
+    n.router.ip("link set rb mtu 1500")
+    n.near.ip("route flush cache")
+
+
+@scenario("tcp-pmtu-later", routed, needs=(TC, module("sch_netem")), exercises={"linux-6": ("icmp_rcv",)})
+def tcp_pmtu_later(n: Routed) -> Steps:
+    """The same when the segments have waited in a queue, and no process holds the socket when the error comes."""
+    with connected(n, 7790) as (client, server), queue(n.near, "va", "netem", "delay", "60ms"):
         n.router.ip("link set rb mtu 1000")
         yield
         client.send(b"p" * 2800)

@@ -99,9 +99,10 @@ class Creditor:
         """The step, among those of this name, that stands in a frame around, and the queue that it came out of; none
         when none does."""
         named = self._named.get(seen.name, ())
+        # Of a flow that may stand anywhere, when its first function has no frame, what it calls tells.
+        unseen = [id for id in named if id in self._within and seen.facts.caller in self._outward(id).through][:1]
         if not read and not place.free:
-            # Of a flow that may stand anywhere, when its first function has no frame, what it calls tells.
-            return [id for id in named if id in self._within and seen.facts.caller in self._outward(id).through][:1]
+            return unseen
         # What was read comes before others, and these in the order of the document.
         order = sorted(named, key=lambda id: (-self._evidence(id, seen, place.between), id != read))
         chosen = []
@@ -114,7 +115,7 @@ class Creditor:
         if chosen:
             return list(dict.fromkeys(chosen))
         if read == ANYWHERE:
-            return [id for id in named if id in self._anywhere][:1]
+            return [id for id in named if id in self._anywhere][:1] or unseen
         # A beginning, or out of a queue, wherever that was; or the document has the function in one place only.
         return [id for id in (read, *named) if id and _NOWHERE in self._outward(id).bodies][:1] or (
             list(named) if len(named) == 1 else []
@@ -127,8 +128,9 @@ class Creditor:
         """How much speaks for the step: what called it, what lies between, the packet's facts."""
         outward = self._outward(id)
         through = {function for arrow in self._machine.sights.arrows(id) for function in arrow.through}
+        through -= self._machine.sights.successors(id) | self._machine.labels(id)
         points = 4 if seen.facts.caller in outward.through else 0
-        points += 2 if through & between else int(seen.name in through)
+        points += 2 if through & between else -bool(through)
         for condition, holds in outward.guards:
             known = _known(condition, seen.facts, between)
             if known is not None:

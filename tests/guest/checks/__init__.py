@@ -10,6 +10,7 @@ from tests.guest.checks import (
     devices,
     forward,
     fragments,
+    handshakes,
     ipsec,
     iptables,
     multicast,
@@ -17,6 +18,7 @@ from tests.guest.checks import (
     netfilter,
     nics,
     output,
+    policies,
     programs,
     queues,
     receive,
@@ -28,7 +30,7 @@ from tests.guest.checks.base import CHECKS, Seen, whole
 __all__ = ["CHECKS", "THEMES", "Seen", "whole"]
 
 THEMES = (
-    datagrams, devices, forward, fragments, ipsec, iptables, multicast, neighbours, netfilter, nics, output, programs,
-    queues, receive, routing, segments,
+    datagrams, devices, forward, fragments, handshakes, ipsec, iptables, multicast, neighbours, netfilter, nics, output,
+    policies, programs, queues, receive, routing, segments,
 )  # fmt: skip
 """The modules whose checks are registered."""
