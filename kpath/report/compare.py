@@ -183,13 +183,15 @@ def evolutions(outcome: Outcome, whole: bool) -> Iterator[Text]:
 def verdict(outcome: Outcome) -> Text:
     """The last line: what it comes to."""
     words, style = SAYS[outcome.status]
+    wrong = len(outcome.divergences())
+    if outcome.status is Status.DIVERGES and not wrong:
+        words = "conforms, but was not exercised as demanded"
     what = f"Linux {' and '.join(outcome.kernels)} " if outcome.kernels else "it "
-    if len(outcome.kernels) > 1 and words.endswith("s"):
-        words = words.removesuffix("s")  # they conform
+    if len(outcome.kernels) > 1:
+        words = words.replace("conforms", "conform").replace("diverges", "diverge").replace("was", "were")
     line = Text(printable(what + words), style=style)
     counts = [f"{len(outcome.scenarios)} scenario{'s' * (len(outcome.scenarios) != 1)}"]
     counts.append(f"{outcome.passes:,} passes of packets")
-    wrong = len(outcome.divergences())
     if wrong:
         counts.append(f"{wrong} divergence{'s' * (wrong > 1)}")
     untold = sum(1 for scenario in outcome.scenarios if scenario.status is Status.INCONCLUSIVE)
