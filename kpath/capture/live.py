@@ -193,6 +193,11 @@ class LiveSource:
             yield Facts(facts.of_probes(self._session.probes))
             if more := self._addresses.add_probes(item.probes, self._session.symbols):
                 yield more
+        if item.loss:
+            # Before the events: who judges packets as they come must know what was lost while they lived.
+            self.lost += sum(item.loss.lost.values())
+            self.missed += sum(item.loss.missed.values())
+            yield Loss(item.loss.begin, item.loss.end, item.loss.lost, item.loss.missed, item.loss.tables)
         if len(item.events):
             symbols: Symbols | None = self._addresses.tell(item.events)
             if symbols:
@@ -204,10 +209,6 @@ class LiveSource:
                     yield names
             self.received += len(item.events)
             yield item.events
-        if item.loss:
-            self.lost += sum(item.loss.lost.values())
-            self.missed += sum(item.loss.missed.values())
-            yield Loss(item.loss.begin, item.loss.end, item.loss.lost, item.loss.missed, item.loss.tables)
 
     def _footer(self) -> Footer:
         totals = self._session.totals()

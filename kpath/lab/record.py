@@ -140,9 +140,9 @@ class Recorder:
                 out.facts({"namespaces": take.state})
             out.symbols(symbols)
             out.names(used_names(take))
-            out.events(take.events)
-            for loss in take.losses:
+            for loss in take.losses:  # before the events: who reads on the fly must know by then
                 out.loss(loss)
+            out.events(take.events)
             out.close(Footer("duration", take.end, received=len(take.events)))
 
 

@@ -252,7 +252,10 @@ def matched(traversal: Traversal) -> bool:
 
 
 def span(traversal: Traversal) -> tuple[int, int]:
-    """From when to when (ns) a loss could have hidden something of this traversal."""
+    """From when to when (ns) a loss could have hidden something of this traversal, frames around it included."""
     times = [frame.time for frame in traversal.frames]
-    around = [node.frame.time for node in traversal.roots]
-    return min(times + around), max(times)
+    waiting = list(traversal.roots)
+    for node in waiting:  # grows while it is read
+        times.append(node.frame.time)
+        waiting += node.children
+    return min(times), max(times)

@@ -21,8 +21,10 @@ REWRITERS = frozenset({
     "nf_hook_slow", "__dev_queue_xmit", "dev_queue_xmit", "__netif_receive_skb", "__netif_receive_skb_one_core",
     "__netif_receive_skb_core", "netif_receive_skb", "tcf_classify", "do_xdp_generic", "lwtunnel_output",
     "lwtunnel_xmit", "sch_direct_xmit", "netif_rx", "__netif_rx", "netif_rx_internal", "enqueue_to_backlog",
+    "dev_qdisc_enqueue",
 })  # fmt: skip
-"""After these somebody's own code (netfilter, a classifier, a BPF program) may have written to the packet."""
+"""After these somebody's own code (netfilter, a classifier, a BPF program, a queue that corrupts on purpose) may have
+written to the packet."""
 
 TUNNELS = frozenset({
     "xfrm_output", "xfrm_output2", "xfrm_output_resume", "xfrm_outer_mode_output", "esp_output", "esp_output_head",
@@ -37,6 +39,9 @@ TUNNELS = frozenset({
 
 OPTIONS = frozenset({"ip_forward_options", "ip_rcv_finish_core", "ip_rcv", "ip_forward", "ip_forward_finish"})
 """After these a source route may have changed the destination."""
+
+COPIED = "__copy_skb_header"
+"""With this frame a copy begins, whose header is that of its original."""
 
 ENDS = frozenset({Class.END})
 FREEING = frozenset({Class.END, Class.RELEASE})
@@ -118,10 +123,17 @@ def nothing_after_hook_drop(tree: Tree, view: CaptureView) -> Iterator[Broken]:
                     break
 
 
+def _copied_in_queues(tree: Tree) -> set[int]:
+    """Buffers that a queue made: duplicates and segments, which it may corrupt as it may its original (netem)."""
+    queues = (seen for seen in tree.walk() if seen.name == "dev_qdisc_enqueue")
+    return {inner.life for queue in queues for inner in queue.walk() if inner.name == COPIED}
+
+
 @_invariant("TTL")
 def ttl_falls_by_one_on_forward(tree: Tree, view: CaptureView) -> Iterator[Broken]:
     """The TTL falls by exactly one in ip_forward (or in multicast forwarding), and nowhere else."""
     forwarding: dict[int, int | None] = {}  # buffer -> how far its TTL has changed since ip_forward
+    queued = _copied_in_queues(tree)
     for seen in tree.walk():
         step, before = seen.facts.ttl_step, seen.facts.before
         if not before:
@@ -137,6 +149,8 @@ def ttl_falls_by_one_on_forward(tree: Tree, view: CaptureView) -> Iterator[Broke
             elif total not in (0, -1, None):
                 del forwarding[seen.life]
                 yield Broken(seen, f"the TTL changed by {total:+d} in ip_forward")
+        elif before == COPIED and seen.life in queued:
+            continue
         elif step and before not in REWRITERS | TUNNELS | _MULTICAST and seen.name not in TUNNELS:
             yield Broken(seen, f"the TTL changed by {step:+d} between {before} and {seen.name}")
         if seen.name == "ip_forward":
@@ -152,9 +166,12 @@ _MULTICAST = frozenset({"ip_mr_input", "ip_mr_forward", "ipmr_queue_xmit", "ipmr
 @_invariant("addresses")
 def addresses_change_only_where_they_may(tree: Tree, view: CaptureView) -> Iterator[Broken]:
     """Addresses change only in a hook, a classifier, a tunnel, IPsec, or by a source route."""
+    queued = _copied_in_queues(tree)
     for seen in tree.walk():
         before = seen.facts.before
         if not seen.facts.readdressed or before in REWRITERS | TUNNELS | OPTIONS or seen.name in TUNNELS:
+            continue
+        if before == COPIED and seen.life in queued:
             continue
         yield Broken(seen, f"an address changed between {before} and {seen.name}")
 

@@ -90,7 +90,8 @@ class Seen:
     children: list[Seen] = field(default_factory=list)
     frame: Frame | None = None
     ends: bool = False
-    """Here or below a buffer came to its end or was put away, so the frames around may return early."""
+    """Here or below a buffer came to its end, was put away, or was seen for the last time: the frames around may lack
+    what would have come then."""
 
     def walk(self) -> Iterator[Seen]:
         """This frame and all below it, in the order of time."""
@@ -184,11 +185,19 @@ class _Observer:
         roots = [self._seen(root) for root in self._traversal.roots]
         unknown = self._know.packets_only
         cut = [unknown or r.frame.parent is not None or r.frame.cls is Class.ROOT for r in self._traversal.roots]
+        end = self._traversal.end
         for root in roots:
             root.settle()
-        end = self._traversal.end
+            if self._goes_on():
+                _leave_open(root)
         above = [_above(root.frame) for root in self._traversal.roots]
         return Tree(roots, cut, end.how, any(s.facts.orphan for root in roots for s in root.walk()), above)
+
+    def _goes_on(self) -> bool:
+        """Has nobody seen what became of the packet, or of the buffer that it was in when it was seen last?"""
+        last = max(self._traversal.frames, key=lambda frame: frame.index)
+        life = last.life
+        return self._traversal.end.how == "open" or (not life.ended and life.frames[-1] is last)
 
     def _life(self, frame: Frame) -> int:
         return self._lives.setdefault(id(frame.life), len(self._lives)) if frame.life is not None else -1
@@ -269,6 +278,14 @@ def _above(frame: Frame) -> tuple[str, ...]:
         frame = frame.parent
         names.append(frame.name)
     return tuple(names)
+
+
+def _leave_open(root: Seen) -> None:
+    """Nobody saw what became of the packet: the frames in which it was seen last may go on after what was seen."""
+    last: Seen | None = root
+    while last is not None:
+        last.ends = True
+        last = last.children[-1] if last.children else None
 
 
 def _dropped(frame: Frame) -> str | None:

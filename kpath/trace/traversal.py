@@ -228,8 +228,14 @@ def _build_tree(traversal: Traversal, home: dict[int, Traversal]) -> None:
 
 
 def _first_own(node: Node) -> int:
-    """Index of the first frame of the packet itself in this tree: polls began long before it came."""
-    return node.frame.index if node.own else min(map(_first_own, node.children), default=node.frame.index)
+    """Index of the first frame of the packet itself in this tree: what is around it began long before it came."""
+    waiting, own = [node], []
+    for each in waiting:  # grows while it is read
+        if each.own:
+            own.append(each.frame.index)
+        else:
+            waiting += each.children
+    return min(own, default=node.frame.index)
 
 
 def _parent_in(frame: Frame, nodes: dict[int, Node]) -> Node | None:

@@ -134,7 +134,7 @@ def test_what_explains_events_stands_before_them_and_what_was_lost_after() -> No
     fake = FakeSession([Batch(events(4, ip=IP_RCV, netns=77, ifindex=2, pid=1), loss)])
     chunks = [c for c in all_of(fake) if not (isinstance(c, np.ndarray) and not len(c))]
     kinds = shape(c for c in chunks if not (isinstance(c, Facts) and "namespaces" in c.values))
-    assert kinds == ["Facts", "Names", "Symbols", "Names", "events 4", "Loss", "Footer"]
+    assert kinds == ["Facts", "Names", "Loss", "Symbols", "Names", "events 4", "Footer"]
     (lost,) = (c for c in chunks if isinstance(c, Loss))
     assert lost == Loss(1, 2, {0: 3}, {"ip_rcv": 1}, {1: 2})
     first = next(c for c in chunks if isinstance(c, Names))
