@@ -44,6 +44,7 @@ def told(path: int, hops: Sequence[tuple[str, int, int, Bit, int]], at: int, too
     """A record that came up; with ``took`` (ns) its hops are timed, one after the other in equal steps."""
     made = record(*hops)
     made["birth"], made["last"] = at, at + (took or 5000)
+    made["timed"] = bool(took)
     for number, hop in enumerate(made["hops"][: len(hops)]):
         hop["after"] = number * took // max(1, len(hops) - 1)
     if hops is DROPPED:

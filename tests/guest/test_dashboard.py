@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pty
 import re
-import select
-import subprocess
-import sys
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +24,10 @@ from kpath.lab import topology, traffic
 from kpath.lab.topology import Routed
 from kpath.model.check import Checker
 from kpath.model.view import build
+
+pytestmark = pytest.mark.skipif(
+    not os.uname().release.startswith("6.12."), reason="takes minutes in emulation, so one kernel of the matrix must do"
+)
 
 PACKETS = 3000
 PORT = 4999
@@ -153,72 +151,3 @@ def test_a_flood_leads_to_counted_paths_and_all_of_it_is_counted(routed: Routed)
         until(lambda: watched.newest.packets > counts.packets, "no event is read")
         assert watched.feed.stop(PATIENCE)
     assert attached() == before
-
-
-class Terminal:
-    """The command on a terminal of its own."""
-
-    def __init__(self, folder: Path, *args: str) -> None:
-        self.master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (50, 160))
-        command = [sys.executable, "-m", "kpath.cli.main", "watch", *args]
-        environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": "1"}
-        self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, cwd=folder, start_new_session=True, env=environment
-        )
-        os.close(slave)
-        self.sent = b""
-
-    def wait_for(self, words: str) -> None:
-        """Until it has drawn this since the last time."""
-        end = time.monotonic() + PATIENCE
-        while words.encode() not in self.sent:
-            assert time.monotonic() < end, f"never seen: {words}; but {self.sent[-3000:]!r}"
-            if select.select([self.master], [], [], 0.1)[0]:
-                try:
-                    self.sent += os.read(self.master, 1 << 16)
-                except OSError:
-                    break
-        self.sent = b""
-
-    def press(self, keys: str) -> None:
-        """Type."""
-        os.write(self.master, keys.encode())
-
-    def end(self) -> int:
-        """Its exit status."""
-        end = time.monotonic() + PATIENCE
-        while self.process.poll() is None and time.monotonic() < end:
-            if select.select([self.master], [], [], 0.1)[0]:
-                try:
-                    os.read(self.master, 1 << 16)
-                except OSError:
-                    break
-        return self.process.wait(PATIENCE)
-
-
-def test_the_dashboard_counts_every_packet_of_a_flood(routed: Routed, tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path, "--mode", "paths", "--max-overhead", "100")
-    try:
-        terminal.wait_for("COUNTING")
-        terminal.wait_for("of the machine")
-        sent = traffic.udp_flood(routed.near, Routed.FAR, PACKETS, port=PORT)
-        terminal.wait_for("UDP send")
-        time.sleep(3)
-        terminal.press("scounts.json\r")
-        until((tmp_path / "counts.json").exists, "nothing was saved")
-        terminal.wait_for("Saved the counts of")
-        terminal.press("q")
-        assert terminal.end() == 0
-    finally:
-        terminal.process.kill()
-    *paths, last = [json.loads(line) for line in (tmp_path / "counts.json").read_text().splitlines()]
-    account = last["account"]
-    flood = [p["packets"] for p in paths if [w["words"] for w in p["passes"]][1:2] == ["receive ra → forward → rb"]]
-    if not account["missed"]:
-        assert sum(flood) >= sent == PACKETS
-    assert account["packets"] == sum(path["packets"] for path in paths)
-    assert not account["unlisted"]
-    verdicts = {v["verdict"] for path in paths for one in path["passes"] for v in one["verdicts"]}
-    assert verdicts and "diverges" not in verdicts
-    assert not defined()
