@@ -103,7 +103,8 @@ class Score:
 
 def copy(tree: Tree) -> Tree:
     """A tree that may be changed; facts are shared."""
-    return Tree([_copy(root) for root in tree.roots], list(tree.cut), tree.end, tree.orphaned, list(tree.above))
+    roots = [_copy(root) for root in tree.roots]
+    return Tree(roots, list(tree.cut), tree.end, tree.orphaned, list(tree.above), tree.goes_on)
 
 
 def _copy(seen: Seen) -> Seen:
@@ -497,8 +498,7 @@ def mutants(path: KnownPath, rng: random.Random) -> Iterator[Mutant]:
     rng.shuffle(chances)
     for mutation, number in chances:
         tree = copy(path.tree)
-        for root in tree.roots:
-            root.settle()
+        tree.settle()
         place = places(tree, machine)[number]
         what = f"{path.name}: {mutation.kind} {title(place.seen)}"
         if place.parent is not None:
@@ -511,9 +511,9 @@ def mutants(path: KnownPath, rng: random.Random) -> Iterator[Mutant]:
         excuse, names = done
         if outside:
             excuse = "the document does not treat the function"
-        tree.cut = tree.cut if len(tree.cut) == len(tree.roots) else [True] * len(tree.roots)
-        for root in tree.roots:
-            root.settle()
+        if len(tree.cut) != len(tree.roots):
+            tree.cut, tree.above = [True] * len(tree.roots), [() for _ in tree.roots]
+        tree.settle()
         if tree.signature == path.tree.signature:
             continue
         yield Mutant(mutation.kind, tree, names, what, excuse)

@@ -124,8 +124,10 @@ def nothing_after_hook_drop(tree: Tree, view: CaptureView) -> Iterator[Broken]:
 
 
 def _copied_in_queues(tree: Tree) -> set[int]:
-    """Buffers that a queue made: duplicates and segments, which it may corrupt as it may its original (netem)."""
-    queues = (seen for seen in tree.walk() if seen.name == "dev_qdisc_enqueue")
+    """Buffers that a queue made: duplicates and segments, which it may corrupt as it may its original (netem).
+
+    5.10 has no dev_qdisc_enqueue: there its caller stands for it."""
+    queues = (seen for seen in tree.walk() if seen.name in ("dev_qdisc_enqueue", "__dev_queue_xmit"))
     return {inner.life for queue in queues for inner in queue.walk() if inner.name == COPIED}
 
 

@@ -125,6 +125,17 @@ class Tree:
     orphaned: bool = False
     above: list[tuple[str, ...]] = field(default_factory=list)
     """For each root, the functions that it was called in, nearest first, as far as they are known."""
+    goes_on: bool = False
+    """Nobody saw what became of the packet: the frames in which it was seen last may go on after what was seen."""
+
+    def settle(self) -> None:
+        """Work out ``ends`` of all frames."""
+        for root in self.roots:
+            root.settle()
+            last: Seen | None = root if self.goes_on else None
+            while last is not None:
+                last.ends = True
+                last = last.children[-1] if last.children else None
 
     def __post_init__(self) -> None:
         if not self.above:
@@ -138,7 +149,7 @@ class Tree:
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal for traversals on which the model cannot tell a difference."""
-        parts: list[object] = [self.end, self.orphaned, *self.cut, *self.above]
+        parts: list[object] = [self.end, self.orphaned, self.goes_on, *self.cut, *self.above]
         stack: list[tuple[int, Seen]] = [(0, root) for root in reversed(self.roots)]
         while stack:
             depth, seen = stack.pop()
@@ -185,13 +196,11 @@ class _Observer:
         roots = [self._seen(root) for root in self._traversal.roots]
         unknown = self._know.packets_only
         cut = [unknown or r.frame.parent is not None or r.frame.cls is Class.ROOT for r in self._traversal.roots]
-        end = self._traversal.end
-        for root in roots:
-            root.settle()
-            if self._goes_on():
-                _leave_open(root)
         above = [_above(root.frame) for root in self._traversal.roots]
-        return Tree(roots, cut, end.how, any(s.facts.orphan for root in roots for s in root.walk()), above)
+        orphaned = any(s.facts.orphan for root in roots for s in root.walk())
+        tree = Tree(roots, cut, self._traversal.end.how, orphaned, above, self._goes_on())
+        tree.settle()
+        return tree
 
     def _goes_on(self) -> bool:
         """Has nobody seen what became of the packet, or of the buffer that it was in when it was seen last?"""
@@ -278,14 +287,6 @@ def _above(frame: Frame) -> tuple[str, ...]:
         frame = frame.parent
         names.append(frame.name)
     return tuple(names)
-
-
-def _leave_open(root: Seen) -> None:
-    """Nobody saw what became of the packet: the frames in which it was seen last may go on after what was seen."""
-    last: Seen | None = root
-    while last is not None:
-        last.ends = True
-        last = last.children[-1] if last.children else None
 
 
 def _dropped(frame: Frame) -> str | None:

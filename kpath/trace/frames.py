@@ -100,9 +100,9 @@ ITSELF = frozenset({"process_backlog"})
 """Calls what it calls itself, never by way of functions without a probe. On 5.10 net_rx_action calls all polls from one
 place: when a driver's poll, which has no probe, follows this one, the slot holds the same return address again."""
 
-LATE = frozenset({"inet_sock_destruct"})
-"""Who frees buffers in an RCU callback: a softirq after others on the same stack, where a frame of the one before may
-still seem to be alive. Nothing is lost if such a freeing stands alone."""
+LATE = frozenset({"inet_sock_destruct", "tcp_compressed_ack_kick", "neigh_proxy_process"})
+"""What runs from an RCU callback or a timer without a probe: in a softirq after others on the same stack, where a frame
+of the one before may still seem to be alive. What these call stands alone: nothing is lost by that."""
 
 
 class FrameBuilder:
