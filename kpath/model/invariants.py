@@ -126,9 +126,10 @@ def nothing_after_hook_drop(tree: Tree, view: CaptureView) -> Iterator[Broken]:
 def _copied_in_queues(tree: Tree) -> set[int]:
     """Buffers that a queue made: duplicates and segments, which it may corrupt as it may its original (netem).
 
-    5.10 has no dev_qdisc_enqueue: there its caller stands for it."""
+    5.10 has no dev_qdisc_enqueue: there its caller stands for it. A copy with nothing around may be a queue's, too."""
     queues = (seen for seen in tree.walk() if seen.name in ("dev_qdisc_enqueue", "__dev_queue_xmit"))
-    return {inner.life for queue in queues for inner in queue.walk() if inner.name == COPIED}
+    copies = [*tree.roots, *(inner for queue in queues for inner in queue.walk())]
+    return {copy.life for copy in copies if copy.name == COPIED}
 
 
 @_invariant("TTL")
