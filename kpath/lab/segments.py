@@ -138,6 +138,18 @@ def tcp_close_early(n: Routed) -> Steps:
         yield
 
 
+@scenario("tcp-memory", routed, exercises={"linux-6": ("tcp_push",), "linux-2.6.21.1": ("tcp_push",)})
+def tcp_memory(n: Routed) -> Steps:
+    """A client writes more than its socket may hold: it waits, and goes on as what it has sent is acknowledged."""
+    with connected(n, 7780) as (client, server):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        client.settimeout(TIMEOUT)
+        yield
+        client.sendall(b"m" * 40_000)
+        expect(len(receive(server, 40_000)) == 40_000, "lost")
+        yield
+
+
 @scenario("tcp-fastopen", routed, exercises={"linux-6": ("tcp_v4_connect",)})
 def tcp_fastopen(n: Routed) -> Steps:
     """The first write of a client connects, and its SYN asks for a cookie that will spare a round the next time."""
