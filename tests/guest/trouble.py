@@ -90,7 +90,7 @@ def meanwhile(*jobs: Callable[[], object]) -> Iterator[None]:
     over = threading.Event()
 
     def run(job: Callable[[], object]) -> None:
-        while not over.wait(0.02):
+        while not over.wait(0.06):
             with contextlib.suppress(OSError):
                 job()
 
@@ -132,8 +132,8 @@ def errors_in_floods(n: Routed) -> Steps:
         n.router.ip(f"route add {kind} 10.66.{number}.0/24")
     yield
     for to in (n.FAR, "10.99.0.1", "10.66.0.1", "10.66.1.1", "10.66.2.1"):
-        burst(n.near, to, 60)
-    burst(n.near, n.FAR, 60, ttl=1)
+        burst(n.near, to, 25)
+    burst(n.near, n.FAR, 25, ttl=1)
     yield
 
 
@@ -144,7 +144,7 @@ def segments_lost(n: Routed) -> Steps:
     with queue(n.router, "ra", *worse), queue(n.router, "rb", *worse):
         yield
         for port in (7801, 7802):
-            connection(n.near, n.far, n.FAR, 40_000, port, 5)
+            connection(n.near, n.far, n.FAR, 15_000, port, 5)
         yield
 
 
@@ -154,7 +154,7 @@ def fragments_lost(n: Routed) -> Steps:
     n.far.sysctl(ipv4__ipfrag_time=1)
     with queue(n.near, "va", "netem", "loss", "25%", "duplicate", "10%", "delay", "1ms"):
         yield
-        burst(n.near, n.FAR, 20, 6000)
+        burst(n.near, n.FAR, 12, 6000)
         time.sleep(2)
         yield
 
@@ -309,7 +309,7 @@ def cards_fail(c: Cards) -> Steps:
     """Real drivers: losses, a card that goes down, and one that is given less room."""
     with queue(c.left, "eth0", "netem", "loss", "5%", "delay", "1ms", "duplicate", "5%"):
         yield
-        jobs = (lambda: connection(c.left, c.right, c.RIGHT, 30_000, 7919, 3), lambda: burst(c.right, c.LEFT, 2, 2500))
+        jobs = (lambda: connection(c.left, c.right, c.RIGHT, 10_000, 7919, 3), lambda: burst(c.right, c.LEFT, 2, 2500))
         with meanwhile(*jobs):
             time.sleep(0.5)
             change(c.right, "link set eth1 down", "link set eth1 up", "neigh flush dev eth1")
