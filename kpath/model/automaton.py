@@ -316,8 +316,10 @@ class Machine:
                 if not inside:
                     return {}
             found = next(iter(inside.values()))
-            # Where the packet has gone on from there, the frames around may be done with it.
-            left = any(i is not seen and i.life == seen.life and i.name in self.sights.labels for i in seen.walk())
+            # Where the packet is known to go on from there, the frames around may be done with it.
+            left = self.scope.names(seen.name) and any(
+                i is not seen and i.life == seen.life and i.name in self.sights.labels for i in seen.walk()
+            )
             return {
                 config: _after(link, "", seen, found, ended=seen.own and left) for config, link in frontier.items()
             }

@@ -17,9 +17,11 @@ from kpath.model.scope import Reason, Scope, Standing
 from kpath.model.seen import Seen, Tree, observe
 from kpath.model.verdict import Evidence, Finding, Judgement, Verdict, weaken
 from kpath.model.view import CaptureView, build
+from kpath.trace.frames import LATE
 from kpath.trace.knowledge import Knowledge
 from kpath.trace.traversal import Traversal
 
+UNSEEN = "a frame's caller was not seen (event lost, or a probe missed it)"
 UNMATCHED = "it did not match the filter, so not all of it was recorded"
 CACHE = 1 << 16
 """Most distinct paths that are remembered; beyond, all are forgotten and judged anew."""
@@ -66,7 +68,7 @@ class Judge:
             verdict = Verdict.INCONCLUSIVE
             reasons.append("steps that cannot be seen here are nested too deep to follow")
         if tree.orphaned:
-            reasons.append("a frame's caller was not seen (event lost, or a probe missed it)")
+            reasons.append(UNSEEN)
             verdict = Verdict.INCONCLUSIVE if findings else Verdict.PARTIAL
         elif tree.end == "open" and verdict is Verdict.CONFORMS:
             verdict = Verdict.PARTIAL
@@ -197,6 +199,7 @@ class Checker:
 
     def __init__(self, documents: Sequence[Document], view: CaptureView, lineage: Lineage | None = None) -> None:
         self.judges = [Judge(document, view, lineage) for document in documents]
+        self._view = view
         self._known: dict[tuple[object, ...], tuple[Judgement, ...]] = {}
         self.hits = 0
         self.misses = 0
@@ -221,6 +224,8 @@ class Checker:
         lost = list(losses)
         partial = [*traversal.partial, *([] if matched(traversal) else [UNMATCHED])]
         judgements = self.judge_tree(observe(traversal, knowledge), explain=not lost)
+        if any(judgement.verdict is Verdict.DIVERGES for judgement in judgements) and self._began_before(traversal):
+            partial.append(UNSEEN)
         if not lost and not partial:
             return list(judgements)
         # What diverges may do so because of a loss that nobody can place; so only what conforms is spared.
@@ -229,6 +234,11 @@ class Checker:
             weaken(judgement, partial, near if judgement.verdict is Verdict.CONFORMS else lost)
             for judgement in judgements
         ]
+
+    def _began_before(self, traversal: Traversal) -> bool:
+        """Was one of its roots called by a function that has a probe, but was entered before the first event?"""
+        frames = (root.frame for root in traversal.roots)
+        return any(f.parent is None and f.caller not in LATE and self._view.attached(f.caller) for f in frames)
 
     def judge_tree(self, tree: Tree, explain: bool = True) -> tuple[Judgement, ...]:
         """The same for a tree of facts, were nothing lost."""

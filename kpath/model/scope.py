@@ -113,6 +113,10 @@ class Scope:
         """Why a frame of this function may be seen; UNEXPLAINED when nothing says so."""
         return self._reasons.get(function) or self._default
 
+    def names(self, function: str) -> bool:
+        """Whether something is known of the function: it is not judged as one that nobody said anything of."""
+        return function in self._reasons
+
 
 def _of_entry(old: Entry, function: Entry | None, kernel: str) -> tuple[Citation, ...]:
     """Why ``function`` may stand for ``old``: the changes, since when it exists, and what became of the old one."""
