@@ -1,8 +1,12 @@
 """A pytest plugin that runs the tests marked ``guest``: here if this kernel can be probed, else in guests.
 
-With ``--kernels 6.1,7.3`` each such test becomes one test for each kernel. A kernel is booted once, when the
-first of its tests is due; pytest runs there on all of them and writes its reports, one to a line, into the
-directory that it shares with us; and as they come, we hand them on as our own.
+With ``--kernels 6.1,7.3`` each such test becomes one test for each kernel. A kernel is booted once, for all of them;
+pytest runs there and writes its reports, one to a line, into the directory that it shares with us; and as they come,
+we hand them on as our own.
+
+A guest keeps one processor busy, whatever it does. So as many run at a time as there are processors, and while the
+other tests run here, one fewer (on two processors that halves the time of four kernels). ``$KPATH_GUESTS`` sets another
+number.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -89,6 +93,12 @@ def kprobes_here() -> bool:
     return os.geteuid() == 0 and FILTER_FUNCTIONS.exists()
 
 
+def places() -> int:
+    """How many guests may run at a time: ``$KPATH_GUESTS``, or one on each processor."""
+    configured = os.environ.get("KPATH_GUESTS", "")
+    return max(1, int(configured) if configured.isdecimal() else len(os.sched_getaffinity(0)))
+
+
 class ReportWriter:
     """Inside: writes each report as a line."""
 
@@ -139,23 +149,39 @@ class GuestRunner:
     def __init__(self, config: pytest.Config, kernels: tuple[str, ...]) -> None:
         self.config = config
         self.kernels = kernels
+        self.places = places()
+        self.inner: dict[str, list[str]] = {}
         self.runs: dict[str, GuestRun] = {}
+
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """The first guests run beside the tests that need none."""
+        if session.config.option.collectonly:
+            return
+        for item in session.items:
+            if isinstance(item, GuestItem):
+                self.inner.setdefault(item.kernel, []).append(item.inner)
+        alone = all(isinstance(item, GuestItem) for item in session.items)
+        self.fill(self.places if alone else self.places - 1)
+
+    def fill(self, places: int) -> None:
+        """Boots guests, in the order of their tests, until so many run."""
+        running = sum(run.process.poll() is None for run in self.runs.values())
+        for kernel in [kernel for kernel in self.inner if kernel not in self.runs][: max(0, places - running)]:
+            self.runs[kernel] = GuestRun(self.config, kernel, self.inner[kernel], self.places)
 
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
         """Reports of the guest in the place of a run here."""
         if not isinstance(item, GuestItem):
             return None
-        run = self.runs.get(item.kernel)
-        if run is None:
-            for other in self.runs.values():
-                other.end()
-            inner = [
-                each.inner for each in item.session.items if isinstance(each, GuestItem) and each.kernel == item.kernel
-            ]
-            run = self.runs[item.kernel] = GuestRun(self.config, item.kernel, inner)
+        for kernel, other in self.runs.items():
+            if kernel == item.kernel:
+                break
+            other.end()  # all that it had to tell was told
+        self.fill(self.places)
+        run = self.runs[item.kernel]
         hook = item.ihook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in run.reports(item):
+        for report in run.reports(item, meanwhile=lambda: self.fill(self.places)):
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
@@ -169,7 +195,7 @@ class GuestRunner:
 class GuestRun:
     """One guest: pytest on the given tests, and what it has reported up to now."""
 
-    def __init__(self, config: pytest.Config, kernel: str, tests: list[str]) -> None:
+    def __init__(self, config: pytest.Config, kernel: str, tests: list[str], places: int) -> None:
         self.config = config
         self.kernel = kernel
         out = Path(config.getoption("--guest-out"))
@@ -201,15 +227,17 @@ class GuestRun:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 process_group=0,
+                env={**os.environ, "KPATH_GUESTS": str(places)},
             )
 
-    def reports(self, item: GuestItem) -> Iterator[pytest.TestReport]:
-        """The reports of one test, as soon as they are there."""
+    def reports(self, item: GuestItem, meanwhile: Callable[[], None]) -> Iterator[pytest.TestReport]:
+        """The reports of one test, as soon as they are there; ``meanwhile`` is called while they are waited for."""
         ended = False
         while item.inner not in self.done and not ended:
             ended = self.process.poll() is not None
             self.tell()
             if not self.read() and not ended:
+                meanwhile()
                 time.sleep(0.1)
         found = self.done.get(item.inner) or [*self.open.get(item.inner, []), self.missing(item)]
         for report in found:

@@ -34,6 +34,10 @@ PIECES = frozenset({"__netif_receive_skb", "__netif_receive_skb_one_core", "tcp_
 WAITING = frozenset({"tcp_add_backlog"})
 """Told of a segment that waits, whose piece of work comes later; the piece that hands it over is the same without."""
 
+ASIDE = frozenset({("xfrm_state_find", "sk_filter_trim_cap")})
+"""Edges to buffers that are no IPv4 packets, which kpath leaves out: a state that is missing is asked for by netlink
+(net/xfrm/xfrm_state.c:km_query), and the key daemon's socket may have a filter."""
+
 TCP = "tcp_v4_rcv"
 """Who sees this has seen TCP."""
 
@@ -78,7 +82,8 @@ def sight(roots: Iterable[Call], begin: Collection[str], without: Collection[str
 
 
 def _trees(call: Call, without: Collection[str]) -> Iterator[Tree]:
-    below = tuple(t for child in call.children for t in _trees(child, without))
+    inside = (child for child in call.children if (call.name, child.name) not in ASIDE)
+    below = tuple(t for child in inside for t in _trees(child, without))
     if call.name in without or call.name in WAITING:
         yield from below
     else:
