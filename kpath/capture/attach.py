@@ -309,6 +309,35 @@ def start_guardian(tracing: Path, group: str) -> int:
     return write_end
 
 
+def start_heir(fds: Sequence[int]) -> int:
+    """Start a process that has these descriptors, too, until its lifeline, which is returned, is closed.
+
+    What the last one who closes a descriptor must wait for, it waits for. -1 if it cannot be started.
+    """
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"],
+            {},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, read_end, 0),
+                (os.POSIX_SPAWN_DUP2, null, 1),
+                (os.POSIX_SPAWN_DUP2, null, 2),
+                *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds),  # to the same number: to be kept (close-on-exec goes)
+            ],
+            setsid=True,
+        )
+    except OSError:
+        os.close(write_end)
+        return -1
+    finally:
+        os.close(read_end)
+        os.close(null)
+    return write_end
+
+
 class _LinkCreateOpts(ctypes.Structure):
     """``struct bpf_link_create_opts`` of libbpf 1.x with its kprobe_multi member."""
 

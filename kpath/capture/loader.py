@@ -144,6 +144,10 @@ class Loaded:
         if error := libbpf().bpf_map_update_elem(fd, ctypes.byref(key), ctypes.byref(value), 0):
             raise CaptureSetupError(f"the kernel does not take a program into {table}: {os.strerror(-error)}")
 
+    def to_call_nothing(self, table: str, place: int) -> None:
+        """Take a function out of a table of functions: what would go on there ends."""
+        libbpf().bpf_map_delete_elem(self[table].map_fd, ctypes.byref(ctypes.c_uint32(place)))
+
     def items(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """What a table holds. A system call an entry, so not while it must be fast."""
         lib, (fd, spec) = libbpf(), (self[table].map_fd, self[table].spec)

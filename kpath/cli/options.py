@@ -144,6 +144,7 @@ def build_options(request: Request) -> Options:
         backend=request.backend,
         buffer=request.buffer,
         plan=_plan(request.only),
+        hand_over=True,
     )
 
 

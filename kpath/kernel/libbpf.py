@@ -24,6 +24,7 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "btf__resolve_size": (ctypes.c_int64, (_PTR, _U32)),
     "bpf_prog_load": (ctypes.c_int, (_U32, ctypes.c_char_p, ctypes.c_char_p, _PTR, ctypes.c_size_t, _PTR)),
     "bpf_map_create": (ctypes.c_int, (_U32, ctypes.c_char_p, _U32, _U32, _U32, _PTR)),
+    "bpf_map_delete_elem": (ctypes.c_int, (ctypes.c_int, _PTR)),
     "bpf_map_update_elem": (ctypes.c_int, (ctypes.c_int, _PTR, _PTR, ctypes.c_uint64)),
     "bpf_map_lookup_elem": (ctypes.c_int, (ctypes.c_int, _PTR, _PTR)),
     "bpf_map_get_next_key": (ctypes.c_int, (ctypes.c_int, _PTR, _PTR)),

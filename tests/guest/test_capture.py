@@ -377,6 +377,17 @@ def test_without_root_it_says_so(tmp_path: Path) -> None:
     assert status == 3 and re.fullmatch(r"kpath: .*root.*sudo.*\n", words)
 
 
+def test_kprobes_that_are_switched_off_are_named(tmp_path: Path) -> None:
+    switch = Path("/sys/kernel/debug/kprobes/enabled")
+    switch.write_text("0")
+    try:
+        status, words = refused(*KPATH, "record", "-o", str(tmp_path / "x"))
+    finally:
+        switch.write_text("1")
+    assert status == 3 and re.fullmatch(r"kpath: .*kprobes are switched off: echo 1 > .*\n", words), words
+    assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
