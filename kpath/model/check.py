@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kpath.capture.schema import Flag
+from kpath.capture.schema import Class, Flag
 from kpath.capture.tables import Header, Loss, PlannedProbe
 from kpath.flow import BUILT_IN, Became, Document, Lineage, citation, load
 from kpath.model import decisions, invariants
@@ -237,8 +237,9 @@ class Checker:
 
     def _began_before(self, traversal: Traversal) -> bool:
         """Was one of its roots called by a function that has a probe, but was entered before the first event?"""
-        frames = (root.frame for root in traversal.roots)
-        return any(f.parent is None and f.caller not in LATE and self._view.attached(f.caller) for f in frames)
+        # What begins work of its own (a poll) is at the bottom even where the function around it has a probe.
+        bottom = [root.frame for root in traversal.roots if root.frame.parent is None]
+        return any(f.cls is not Class.ROOT and f.caller not in LATE and self._view.attached(f.caller) for f in bottom)
 
     def judge_tree(self, tree: Tree, explain: bool = True) -> tuple[Judgement, ...]:
         """The same for a tree of facts, were nothing lost."""

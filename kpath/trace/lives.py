@@ -28,6 +28,11 @@ SOCKET_QUEUES = frozenset({
 })  # fmt: skip
 """Functions that put a packet into a socket's queue: from there on it is the application's."""
 
+NO_LOSS = frozenset({
+    "skb_release_data", "sk_stream_kill_queues", "inet_sock_destruct", "skb_queue_purge", "__skb_queue_purge",
+    "skb_queue_purge_reason", "tcp_write_queue_purge",
+})  # fmt: skip
+"""Who lets go of buffers whose packets were not lost by that."""
 
 _ON_THE_WAY = frozenset({Class.ORIGIN, Class.IP, Class.HOOK, Class.NEIGHBOUR})
 """What a packet in an application's hands never meets again: its address was freed unseen and is used again."""
@@ -164,7 +169,7 @@ class Lives:
         if life.header is None and event.flags & Flag.HEADER:
             life.header = event
             self._ensure_journey(life)
-        if life.frames:
+        if life.frames and by not in NO_LOSS:
             life.frames[-1].drop = life.drop
         if life.journey is not None:
             life.journey.last = event.time

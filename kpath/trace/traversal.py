@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from kpath.capture.schema import Class, Flag
 from kpath.trace.frames import Drop, Event, Frame
-from kpath.trace.lives import SOCKET_QUEUES, Journey, Life
+from kpath.trace.lives import NO_LOSS, SOCKET_QUEUES, Journey, Life
 
 ENTRANCES = frozenset({
     "netif_rx", "__netif_rx", "netif_rx_internal", "enqueue_to_backlog", "netif_receive_skb", "__netif_receive_skb",
@@ -337,7 +337,7 @@ def _end_of(life: Life, traversal: Traversal) -> End:
         redirected = next(f for f in reversed(frames) if f.name in DRIVERS)
         return End("sent", str(redirected.event.ifindex))
     handler = next((f.name for f in reversed(frames) if f.name in HANDLERS), "")
-    if names & {"gro_cells_receive", "xfrm_trans_queue", "xfrm_trans_queue_net"}:
+    if any(f.name in _ANOTHER_PASS for f in frames) and not _delivered_since(frames):
         return End("handed on", handler)
     if handler and (life.ended or names & SOCKET_QUEUES or not last_segment):
         return End("delivered", handler)
@@ -354,11 +354,14 @@ def _end_of(life: Life, traversal: Traversal) -> End:
     return End("freed", frames[-1].caller) if life.ended else End("open")
 
 
-_NO_LOSS = frozenset({
-    "skb_release_data", "sk_stream_kill_queues", "inet_sock_destruct", "skb_queue_purge", "__skb_queue_purge",
-    "skb_queue_purge_reason", "tcp_write_queue_purge",
-})  # fmt: skip
-"""Who lets go of buffers whose packets were not lost by that."""
+_ANOTHER_PASS = frozenset({"gro_cells_receive", "xfrm_trans_queue", "xfrm_trans_queue_net"})
+"""Here a packet waits for its next pass: as a tunnel's, or, out of ESP in transport mode, at once at its handler."""
+
+
+def _delivered_since(frames: list[Frame]) -> bool:
+    """Did a protocol's handler take the packet after it had waited for that?"""
+    waited = max(place for place, frame in enumerate(frames) if frame.name in _ANOTHER_PASS)
+    return any(frame.name in HANDLERS for frame in frames[waited:])
 
 
 def _is_loss(life: Life, drop: Drop) -> bool:
@@ -372,7 +375,7 @@ def _is_loss(life: Life, drop: Drop) -> bool:
     if drop.name in ("CONSUMED", "QUEUE_PURGE"):
         return False
     last = [f for f in life.frames[-3:] if f.cls in (Class.RELEASE, Class.END)]
-    if drop.by in _NO_LOSS or any(f.caller in _NO_LOSS for f in last):
+    if drop.by in NO_LOSS or any(f.caller in NO_LOSS for f in last):
         return False
     sent = any(f.name == "dev_hard_start_xmit" for f in life.frames)
     inside = any(a.name == "dev_hard_start_xmit" for f in last for a in f.ancestors())
