@@ -45,6 +45,7 @@ struct pt_regs {
 static u64 (*const own_address)(void) = (void *)FENTRY_ADDRESS; /* of the function */
 static u64 (*const own_class)(void) = (void *)FENTRY_CLASS;
 static u64 (*const own_distance)(void) = (void *)FENTRY_DISTANCE; /* from its arguments to its return address, bytes */
+static u64 (*const own_jumped)(void) = (void *)FENTRY_JUMPED; /* the same where it jumps to the program; 0: it never does */
 struct arguments {
     u8 before[FENTRY_RETURNED];
     u64 returned;
@@ -73,7 +74,11 @@ INLINE u64 entry_sp(u64 context, u64 ip, u64 distance)
         return sp;
     if (LOOK(u32, sp, 0) - (u32)ip < FENTRY_CALL)
         return sp + 8;
-    return LOOK(u32, sp - 16, 0) - (u32)ip < FENTRY_CALL ? sp - 8 : 0;
+    if (LOOK(u32, sp - 16, 0) - (u32)ip < FENTRY_CALL)
+        return sp - 8;
+    /* No such address: the function may have jumped, not called. Then the return address is one in the kernel's text. */
+    sp = context + own_jumped();
+    return sp != context && LOOK(u32, sp + 4, 0) == 0xffffffff ? sp : 0;
 }
 
 /* Unlike kprobes, an fentry program may be interrupted by another one on the same CPU. */

@@ -27,7 +27,7 @@ from kpath.kernel.btf import Btf, BtfKind
 from kpath.kernel.libbpf import libbpf
 
 MARKS = {
-    "FENTRY_ADDRESS": 27505, "FENTRY_CLASS": 27506, "FENTRY_DISTANCE": 27507,
+    "FENTRY_ADDRESS": 27505, "FENTRY_CLASS": 27506, "FENTRY_DISTANCE": 27507, "FENTRY_JUMPED": 27508,
     "FENTRY_RETURNED": 0x7D00, "FENTRY_SECOND": 0x7E00, "FENTRY_FIRST": 0x7F00,
 }  # fmt: skip
 """Helpers and offsets of arguments that stand, in the text, for what is filled in."""
@@ -94,6 +94,14 @@ def distance(arguments: int, returns: bool) -> int:
     return (arguments + returns) * _WORD + _ABOVE_ARGUMENTS
 
 
+def jumped(arguments: int, returns: bool) -> int:
+    """The same where the function jumps to the trampoline, so that no address in it is on the stack.
+
+    Kernels with CONFIG_DYNAMIC_FTRACE_WITH_JMP do so wherever something runs at a function's return; when that is
+    somebody else's, the value returned has its place all the same."""
+    return distance(arguments, returns) - (_WORD if returns else 0)
+
+
 def filled(code: bytes, numbers: Mapping[str, int], arguments: Mapping[str, int | None]) -> bytes:
     """The code with what differs from function to function: ``numbers`` by the mark that they take the place of, and
     ``arguments`` by theirs (their position; None reads as 0)."""
@@ -119,9 +127,9 @@ def filled(code: bytes, numbers: Mapping[str, int], arguments: Mapping[str, int 
 class Programs:
     """Loads the text's programs for one function after another."""
 
-    def __init__(self, loaded: Loaded, text: str, cast: int) -> None:
-        """``cast``: see :meth:`kpath.capture.loader.Loaded.load`."""
-        self._loaded, self._cast = loaded, cast
+    def __init__(self, loaded: Loaded, text: str, cast: int, jumps: bool) -> None:
+        """``cast``: see :meth:`kpath.capture.loader.Loaded.load`; ``jumps``: see :func:`jumped`."""
+        self._loaded, self._cast, self._jumps = loaded, cast, jumps
         self._kinds = kinds(text)
         self._filtered = "#define FILTERED 1\n" in text and "int decide(" in text
         # Each function takes two or three descriptors, and there are hundreds of functions.
@@ -139,6 +147,7 @@ class Programs:
             numbers={
                 "FENTRY_ADDRESS": site.address, "FENTRY_CLASS": kind.cls,
                 "FENTRY_DISTANCE": distance(site.arguments, returns),
+                "FENTRY_JUMPED": jumped(site.arguments, returns) if self._jumps else 0,
             },
             arguments={"FENTRY_FIRST": kind.first, "FENTRY_SECOND": kind.second},
         )  # fmt: skip
@@ -156,7 +165,7 @@ class Programs:
         """See what the function returns. To be attached before, and detached after, what runs at its entry."""
         change = partial(
             filled,
-            numbers={"FENTRY_DISTANCE": distance(site.arguments, True)},
+            numbers={"FENTRY_DISTANCE": (jumped if self._jumps else distance)(site.arguments, True)},
             arguments={"FENTRY_RETURNED": site.arguments},
         )
         return Link(self._loaded.load("verdict_traced", loader.TRACING, _FEXIT, self._cast, site.btf_id, change))

@@ -303,7 +303,8 @@ class Session:
 
     def _attach_sites(self, group: KprobeGroup, text: str) -> None:
         assert self._bpf is not None
-        programs = fentry.Programs(self._bpf, text, self._cast)
+        jumps = bool(self.symbols.addresses("ftrace_regs_caller_jmp"))
+        programs = fentry.Programs(self._bpf, text, self._cast, jumps)
         links = self._links.setdefault("fentry", [])
         left: list[Target] = []
         returning = {t.address: t for t in self._verdict_targets() if t.address in self._sites}

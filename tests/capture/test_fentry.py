@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpath.capture import paths, program, schema
-from kpath.capture.fentry import MARKS, Kind, distance, filled, kinds
+from kpath.capture.fentry import MARKS, Kind, distance, filled, jumped, kinds
 from kpath.capture.program import Selection, Sizes
 from kpath.capture.schema import Class
 
@@ -76,6 +76,13 @@ def test_a_constant_that_looks_like_a_mark_stays() -> None:
 @pytest.mark.parametrize(("arguments", "returns", "bytes_"), [(0, False, 16), (1, False, 24), (3, True, 48)])
 def test_distance(arguments: int, returns: bool, bytes_: int) -> None:
     assert distance(arguments, returns) == bytes_
+
+
+@pytest.mark.parametrize(("arguments", "returns", "bytes_"), [(1, False, 24), (3, True, 40)])
+def test_distance_where_it_jumps(arguments: int, returns: bool, bytes_: int) -> None:
+    """Where something runs at the return, the address in the function is not there; else it is the value returned that
+    is there on top of what was expected."""
+    assert jumped(arguments, returns) == bytes_
 
 
 @given(st.lists(st.binary(min_size=8, max_size=8), max_size=30))
