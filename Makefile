@@ -21,8 +21,6 @@ ARGS ?=
 PACKAGES := python3-bpfcc python3-venv qemu-system-x86 kmod busybox-static iproute2 iputils-ping libpcap0.8 procps \
 	nftables iptables gcc libc6-dev zstd fonts-dejavu-core
 
-comma := ,
-
 .DEFAULT_GOAL := help
 .PHONY: compare help setup packages lint test matrix captures docs man demo clean
 

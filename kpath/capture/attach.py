@@ -286,27 +286,7 @@ def start_guardian(tracing: Path, group: str) -> int:
 
     Closing the lifeline tells it to begin. -1 if it cannot be started.
     """
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", guardian.__file__, str(tracing), group],
-            {},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, read_end, 0),
-                (os.POSIX_SPAWN_DUP2, null, 1),
-                (os.POSIX_SPAWN_DUP2, null, 2),
-            ],
-            setsid=True,
-        )
-    except OSError:
-        os.close(write_end)
-        return -1
-    finally:
-        os.close(read_end)
-        os.close(null)
-    return write_end
+    return _start("-S", guardian.__file__, str(tracing), group)
 
 
 def start_heir(fds: Sequence[int]) -> int:
@@ -314,19 +294,21 @@ def start_heir(fds: Sequence[int]) -> int:
 
     What the last one who closes a descriptor must wait for, it waits for. -1 if it cannot be started.
     """
+    return _start("-S", "-c", "import sys; sys.stdin.read()", fds=fds)
+
+
+def _start(*arguments: str, fds: Sequence[int] = ()) -> int:
+    """A Python of its own, with these descriptors; its standard input is the lifeline, whose other end is returned."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    # To the same number: it is kept when the program begins.
+    inherited = ((fd, fd) for fd in fds)
     try:
         os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"],
+            [sys.executable, "-I", *arguments],
             {},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, read_end, 0),
-                (os.POSIX_SPAWN_DUP2, null, 1),
-                (os.POSIX_SPAWN_DUP2, null, 2),
-                *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds),  # to the same number: to be kept (close-on-exec goes)
-            ],
+            file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in ((read_end, 0), (null, 1), (null, 2), *inherited)],
             setsid=True,
         )
     except OSError:

@@ -90,6 +90,19 @@ def redirect(n: Routed) -> Steps:
     n.router.ip("route del 10.80.0.0/24 via 10.1.0.1")
 
 
+@scenario("redirect-taken", routed, exercises={"linux-6": ("ip_do_redirect",)})
+def redirect_taken(n: Routed) -> Steps:
+    """The better way is by somebody whom the sender does not know yet: it looks for the neighbour at once."""
+    better = "10.1.0.9"
+    n.near.sysctl(ipv4__conf__all__accept_redirects=1, ipv4__conf__va__accept_redirects=1)
+    n.router.ip(f"neigh add {better} lladdr 02:00:00:01:00:01 dev ra", f"route add 10.81.0.0/24 via {better}")
+    n.router.sysctl(ipv4__conf__all__send_redirects=1, ipv4__conf__ra__send_redirects=1)
+    yield
+    traffic.udp_send(n.near, "10.81.0.1")
+    yield
+    n.router.ip("route del 10.81.0.0/24", f"neigh del {better} dev ra")
+
+
 @scenario("martian", routed)
 def martian(n: Routed) -> Steps:
     """The router takes a packet's source address for forged (reverse path filter)."""

@@ -39,6 +39,22 @@ def gre(n: Routed) -> Steps:
     n.far.ip("link del g1")
 
 
+@scenario("vxlan", routed, needs=(module("vxlan"),), exercises={"linux-6": ("vxlan_xmit", "gro_cells_receive")})
+def vxlan(n: Routed) -> Steps:
+    """ping through a VXLAN tunnel between the two hosts: Ethernet in UDP, as containers' networks have it."""
+    for host, own, other, inner in ((n.near, n.NEAR, n.FAR, "10.7.2.1"), (n.far, n.FAR, n.NEAR, "10.7.2.2")):
+        host.ip(
+            f"link add v1 type vxlan id 42 local {own} remote {other} dstport 4789", f"addr add {inner}/24 dev v1",
+            "link set v1 up",
+        )  # fmt: skip
+    settle()
+    yield
+    expect(traffic.ping(n.near, "10.7.2.2"), "no answer through the tunnel")
+    yield
+    n.near.ip("link del v1")
+    n.far.ip("link del v1")
+
+
 @scenario(
     "mpls-route", routed, needs=(module("mpls_iptunnel"), module("mpls_router")),
     exercises={"linux-6": ("lwtunnel_xmit",)},
