@@ -22,9 +22,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,23 +88,32 @@ def in_namespace(name: str) -> socket.socket:
 
 
 class Load:
-    """A closed loop: sends a batch, then takes it in at the other end."""
+    """A closed loop: sends a batch, then takes it in at the other end. Several flows send in turns."""
 
-    def __init__(self) -> None:
-        self._sender, self._receiver = in_namespace("kb-a"), in_namespace("kb-b")
-        self._receiver.bind(("10.2.0.1", 9999))
+    def __init__(self, targets: Sequence[str] = ("10.2.0.1",)) -> None:
+        """``targets``: where each flow goes."""
+        self._receiver = in_namespace("kb-b")
+        self._receiver.bind(("0.0.0.0", 9999))
         self._receiver.settimeout(30)
-        self._sender.connect(("10.2.0.1", 9999))
+        self._senders = [in_namespace("kb-a") for _ in targets]
+        for sender, target in zip(self._senders, targets, strict=True):
+            sender.connect((target, 9999))
 
     def run(self, packets: int) -> int:
         """ns for so many packets."""
+        senders = cycle(self._senders)
         begin = time.monotonic_ns()
         for _ in range(packets // BATCH):
-            for _ in range(BATCH):
-                self._sender.send(b"x" * 64)
+            for sender in islice(senders, BATCH):
+                sender.send(b"x" * 64)
             for _ in range(BATCH):
                 self._receiver.recv(100)
         return time.monotonic_ns() - begin
+
+    def close(self) -> None:
+        """Let go of all sockets."""
+        for each in (self._receiver, *self._senders):
+            each.close()
 
 
 def best(load: Load, packets: int, rounds: int, between: Callable[[], object] = lambda: None) -> float:
