@@ -219,7 +219,7 @@ def summary(court: Court) -> None:
 
 
 NOT_YET = frozenset({
-    "ah-transport", "bond", "established-only", "fragments-conntrack", "fragments-local", "icmp-timestamp",
+    "ah-transport", "bond", "established-only", "fragments-local", "icmp-timestamp",
     "ipcomp", "iptables-accept", "iptables-drop", "iptables-legacy-accept", "iptables-legacy-dnat",
     "iptables-legacy-drop", "iptables-legacy-masquerade", "macvlan", "mark-forward", "mark-output",
     "mark-socket", "multicast-forward", "neighbour-failed", "neighbour-reachable", "neighbour-stale",
