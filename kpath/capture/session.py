@@ -472,12 +472,12 @@ class Session:
             heir = start_heir([link.fd for link in links])
         for link in reversed(links):
             link.close()
-        if heir >= 0:
-            os.close(heir)
         if self._drops:
             self._drops.close()
         if self._group:
             self._group.disarm()
+        if heir >= 0:
+            os.close(heir)  # last: what was closed above would have to wait for the links, too
 
     def settled(self) -> bool:
         """After ``detach``: has every event been received or counted as lost?"""

@@ -55,6 +55,7 @@ class CaptureView:
                 self._absent.add(probe.name)
             else:
                 self._symbols |= {probe.name, probe.symbol or probe.name}
+        self._plainly = {plain(symbol) for symbol in self._attached}
 
     @classmethod
     def of_file(cls, path: str | os.PathLike[str]) -> CaptureView:
@@ -105,4 +106,4 @@ class CaptureView:
 
     def attached(self, name: str) -> bool:
         """Whether frames of this function, by its plain name, are seen."""
-        return name in self._attached or any(plain(symbol) == name for symbol in self._attached)
+        return name in self._attached or name in self._plainly
