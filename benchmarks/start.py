@@ -55,7 +55,7 @@ def measured(command: Sequence[str], ready: Path) -> Start:
                 raise SystemExit(f"{command[0]} ended: {said.read_text()}")
             time.sleep(0.02)
         took, cpu = time.monotonic() - begin, cpu_time(process.pid)
-        time.sleep(1)
+        time.sleep(3)  # what it gets ready for the first packets is done then, too
         begin = time.monotonic()
         process.send_signal(signal.SIGINT)
         process.wait()
