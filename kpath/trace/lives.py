@@ -30,9 +30,9 @@ SOCKET_QUEUES = frozenset({
 
 NO_LOSS = frozenset({
     "skb_release_data", "sk_stream_kill_queues", "inet_sock_destruct", "skb_queue_purge", "__skb_queue_purge",
-    "skb_queue_purge_reason", "tcp_write_queue_purge",
+    "skb_queue_purge_reason", "tcp_write_queue_purge", "xfrm_output_gso",
 })  # fmt: skip
-"""Who lets go of buffers whose packets were not lost by that."""
+"""Who lets go of buffers whose packets were not lost by that; xfrm_output_gso has cut it into segments, which go on."""
 
 _ON_THE_WAY = frozenset({Class.ORIGIN, Class.IP, Class.HOOK, Class.NEIGHBOUR})
 """What a packet in an application's hands never meets again: its address was freed unseen and is used again."""
