@@ -139,14 +139,15 @@ def _print(
     ready_file: str | None,
 ) -> None:
     from kpath.capture.ending import COUNT, Ending
-    from kpath.capture.tables import Footer
-    from kpath.cli.view import Printer
-    from kpath.trace.assemble import Assembler
 
     with Ending(request.duration) as ending:
-        # From here on Ctrl-C is an orderly end, also while the documents are made ready, which takes a slow machine
-        # long: what was captured meanwhile is shown.
+        # From here on Ctrl-C is an orderly end, also while modules and documents are made ready, which takes a slow
+        # machine long: what was captured meanwhile is shown.
         _touch(ready_file)
+        from kpath.capture.tables import Footer
+        from kpath.cli.view import Printer
+        from kpath.trace.assemble import Assembler
+
         checker = _checker(source, documents) if verdict else None
         assembler = Assembler()
         printer = Printer(assembler, as_json=as_json, arp=arp, count=count, checker=checker, observe=counting)
