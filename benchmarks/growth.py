@@ -40,17 +40,15 @@ def measure(bench: Bench) -> Iterator[tuple[str, Row]]:
     devices(max(PATHS))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    modes = {mode: Options(sizes=Sizes(ring_bytes=64 << 20), mode=mode) for mode in ("events", "paths")}
 
     def row(mode: str, names: tuple[str, ...] = (), flows: int = 1, paths: int = 1) -> Row:
         bench.load.close()
         bench.load, bench.bare = Load([TARGETS[number % paths] for number in range(flows)]), float("inf")
         bench.load.run(max(flows, paths) + BATCH)  # neighbours and routes are found
-        options = modes[mode]
-        plan = tuple(PLAN_BY_NAME[name] for name in names) if names else options.plan
-        return bench.kpath(mode, Options(sizes=options.sizes, mode=mode, plan=plan))
+        plan = tuple(PLAN_BY_NAME[name] for name in names) or PLAN
+        return bench.kpath(mode, Options(sizes=Sizes(ring_bytes=64 << 20), mode=mode, plan=plan))
 
-    for mode in modes:
+    for mode in ("events", "paths"):
         if mode == "events":  # paths are counted at their end, which needs the functions that free and send
             yield "five functions", row(mode, FEW)
             yield f"{len(IP)} planned functions", row(mode, IP)

@@ -286,7 +286,7 @@ def start_guardian(tracing: Path, group: str) -> int:
 
     Closing the lifeline tells it to begin. -1 if it cannot be started.
     """
-    return _start("-S", guardian.__file__, str(tracing), group)
+    return _start(guardian.__file__, str(tracing), group)
 
 
 def start_heir(fds: Sequence[int]) -> int:
@@ -294,7 +294,7 @@ def start_heir(fds: Sequence[int]) -> int:
 
     What the last one who closes a descriptor must wait for, it waits for. -1 if it cannot be started.
     """
-    return _start("-S", "-c", "import sys; sys.stdin.read()", fds=fds)
+    return _start("-c", "import sys; sys.stdin.read()", fds=fds)
 
 
 def _start(*arguments: str, fds: Sequence[int] = ()) -> int:
@@ -306,7 +306,7 @@ def _start(*arguments: str, fds: Sequence[int] = ()) -> int:
     try:
         os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", *arguments],
+            [sys.executable, "-I", "-S", *arguments],
             {},
             file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in ((read_end, 0), (null, 1), (null, 2), *inherited)],
             setsid=True,

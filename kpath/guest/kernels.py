@@ -78,14 +78,18 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         yield
 
 
+def guest_places(default: int = 1) -> int:
+    """How many guests may run at a time: ``$KPATH_GUESTS``, where that is a number."""
+    configured = os.environ.get("KPATH_GUESTS", "")
+    return max(1, int(configured) if configured.isdecimal() else default)
+
+
 @contextmanager
 def guest_slot(root: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Holds one of the places for guests: ``$KPATH_GUESTS`` of them, one unless it says more."""
     root.mkdir(parents=True, exist_ok=True)
-    configured = os.environ.get("KPATH_GUESTS", "")
-    places = max(1, int(configured)) if configured.isdecimal() else 1
     with ExitStack() as stack:
-        handles = [stack.enter_context((root / f"guest{n or ''}.lock").open("w")) for n in range(places)]
+        handles = [stack.enter_context((root / f"guest{n or ''}.lock").open("w")) for n in range(guest_places())]
         told = False
         while not any(_taken(handle) for handle in handles):
             if not told:

@@ -5,8 +5,7 @@ pytest runs there and writes its reports, one to a line, into the directory that
 we hand them on as our own.
 
 A guest keeps one processor busy, whatever it does. So as many run at a time as there are processors, and while the
-other tests run here, one fewer (on two processors that halves the time of four kernels). ``$KPATH_GUESTS`` sets another
-number.
+other tests run here, one fewer. ``$KPATH_GUESTS`` sets another number.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from typing import Any, TextIO
 
 import pytest
 
+from kpath.guest.kernels import guest_places
 from kpath.guest.machine import gone_with_us
 
 REPORTS = "KPATH_GUEST_REPORTS"
@@ -93,12 +93,6 @@ def kprobes_here() -> bool:
     return os.geteuid() == 0 and FILTER_FUNCTIONS.exists()
 
 
-def places() -> int:
-    """How many guests may run at a time: ``$KPATH_GUESTS``, or one on each processor."""
-    configured = os.environ.get("KPATH_GUESTS", "")
-    return max(1, int(configured) if configured.isdecimal() else len(os.sched_getaffinity(0)))
-
-
 class ReportWriter:
     """Inside: writes each report as a line."""
 
@@ -149,7 +143,7 @@ class GuestRunner:
     def __init__(self, config: pytest.Config, kernels: tuple[str, ...]) -> None:
         self.config = config
         self.kernels = kernels
-        self.places = places()
+        self.places = guest_places(len(os.sched_getaffinity(0)))
         self.inner: dict[str, list[str]] = {}
         self.runs: dict[str, GuestRun] = {}
 

@@ -9,50 +9,37 @@ from kpath.lab.needs import module
 from kpath.lab.topology import Routed, routed
 
 
+def _through(n: Routed, device: str, kind: str, near: str, far: str) -> Steps:
+    """ping through a tunnel between the two hosts, with these addresses inside."""
+    for host, own, other, inner in ((n.near, n.NEAR, n.FAR, near), (n.far, n.FAR, n.NEAR, far)):
+        host.ip(
+            f"link add {device} type {kind} local {own} remote {other}", f"addr add {inner}/24 dev {device}",
+            f"link set {device} up",
+        )  # fmt: skip
+    settle()
+    yield
+    expect(traffic.ping(n.near, far), "no answer through the tunnel")
+    yield
+    n.near.ip(f"link del {device}")
+    n.far.ip(f"link del {device}")
+
+
 @scenario("ipip", routed, needs=(module("ipip"),))
 def ipip(n: Routed) -> Steps:
     """ping through an IPIP tunnel between the two hosts."""
-    n.near.ip(
-        f"link add t0 type ipip local {n.NEAR} remote {n.FAR}", "addr add 10.6.0.1/24 dev t0", "link set t0 up"
-    )
-    n.far.ip(
-        f"link add t0 type ipip local {n.FAR} remote {n.NEAR}", "addr add 10.6.0.2/24 dev t0", "link set t0 up"
-    )
-    settle()
-    yield
-    expect(traffic.ping(n.near, "10.6.0.2"), "no answer through the tunnel")
-    yield
-    n.near.ip("link del t0")
-    n.far.ip("link del t0")
+    yield from _through(n, "t0", "ipip", "10.6.0.1", "10.6.0.2")
 
 
 @scenario("gre", routed, needs=(module("ip_gre"),), exercises={"linux-6": ("ipgre_xmit", "neigh_direct_output")})
 def gre(n: Routed) -> Steps:
     """ping through a GRE tunnel between the two hosts."""
-    n.near.ip(f"link add g1 type gre local {n.NEAR} remote {n.FAR}", "addr add 10.7.1.1/24 dev g1", "link set g1 up")
-    n.far.ip(f"link add g1 type gre local {n.FAR} remote {n.NEAR}", "addr add 10.7.1.2/24 dev g1", "link set g1 up")
-    settle()
-    yield
-    expect(traffic.ping(n.near, "10.7.1.2"), "no answer through the tunnel")
-    yield
-    n.near.ip("link del g1")
-    n.far.ip("link del g1")
+    yield from _through(n, "g1", "gre", "10.7.1.1", "10.7.1.2")
 
 
 @scenario("vxlan", routed, needs=(module("vxlan"),), exercises={"linux-6": ("vxlan_xmit", "gro_cells_receive")})
 def vxlan(n: Routed) -> Steps:
     """ping through a VXLAN tunnel between the two hosts: Ethernet in UDP, as containers' networks have it."""
-    for host, own, other, inner in ((n.near, n.NEAR, n.FAR, "10.7.2.1"), (n.far, n.FAR, n.NEAR, "10.7.2.2")):
-        host.ip(
-            f"link add v1 type vxlan id 42 local {own} remote {other} dstport 4789", f"addr add {inner}/24 dev v1",
-            "link set v1 up",
-        )  # fmt: skip
-    settle()
-    yield
-    expect(traffic.ping(n.near, "10.7.2.2"), "no answer through the tunnel")
-    yield
-    n.near.ip("link del v1")
-    n.far.ip("link del v1")
+    yield from _through(n, "v1", "vxlan id 42 dstport 4789", "10.7.2.1", "10.7.2.2")
 
 
 @scenario(

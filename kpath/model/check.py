@@ -19,9 +19,8 @@ from kpath.model.verdict import Evidence, Finding, Judgement, Verdict, weaken
 from kpath.model.view import CaptureView, build
 from kpath.trace.frames import LATE
 from kpath.trace.knowledge import Knowledge
-from kpath.trace.traversal import Traversal
+from kpath.trace.traversal import UNSEEN, Traversal
 
-UNSEEN = "a frame's caller was not seen (event lost, or a probe missed it)"
 UNMATCHED = "it did not match the filter, so not all of it was recorded"
 CACHE = 1 << 16
 """Most distinct paths that are remembered; beyond, all are forgotten and judged anew."""

@@ -37,6 +37,9 @@ HANDLERS = frozenset({
 })  # fmt: skip
 """Protocol handlers: who a delivered packet is delivered to."""
 
+UNSEEN = "a frame's caller was not seen (event lost, or a probe missed it)"
+"""Why a traversal is partial."""
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -337,7 +340,7 @@ def _end_of(life: Life, traversal: Traversal) -> End:
         redirected = next(f for f in reversed(frames) if f.name in DRIVERS)
         return End("sent", str(redirected.event.ifindex))
     handler = next((f.name for f in reversed(frames) if f.name in HANDLERS), "")
-    if any(f.name in _ANOTHER_PASS for f in frames) and not _delivered_since(frames):
+    if names & _ANOTHER_PASS and not _delivered_since(frames):
         return End("handed on", handler)
     if handler and (life.ended or names & SOCKET_QUEUES or not last_segment):
         return End("delivered", handler)
@@ -390,7 +393,7 @@ def _entered_after_sending(life: Life) -> bool:
 def _judge_completeness(traversal: Traversal) -> None:
     first = traversal.frames[0]
     if any(f.orphan for f in traversal.frames):
-        traversal.partial.append("a frame's caller was not seen (event lost, or a probe missed it)")
+        traversal.partial.append(UNSEEN)
     if any(f.event.flags & Flag.LATE for f in traversal.frames):
         traversal.partial.append("it matched the filter only when it had changed; what was before is not known")
     begun = first.parent is not None or first.cls in (Class.ROOT, Class.ORIGIN, Class.COPY) or first.name in ENTRANCES
