@@ -31,7 +31,7 @@ mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 [ -z "$KPATH_TMPFS" ] || mount -t tmpfs -o mode=1777 tmp /tmp
 mkdir -p "$KPATH_OUT"
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,access=any out "$KPATH_OUT" ||
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=65536,access=any out "$KPATH_OUT" ||
 	stuck "cannot mount $KPATH_OUT"
 
 release=$(</proc/sys/kernel/osrelease)
