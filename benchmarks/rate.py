@@ -132,6 +132,10 @@ def tools() -> dict[str, Tool]:
             lambda f: [*KPATH, "record", "-o", str(f / "a.kpath"), "--ready-file", str(f / "ready")],
             ready_file, of_recording,
         ),
+        "kpath record --sample 16": Tool(
+            lambda f: [*KPATH, "record", "-o", str(f / "a.kpath"), "--sample", "16", "--ready-file", str(f / "ready")],
+            ready_file, of_recording,
+        ),
         "kpath watch --mode paths": Tool(
             lambda f: [*KPATH, "watch", "any", "--plain", "--mode", "paths", "--ready-file", str(f / "ready")],
             ready_file, nothing,

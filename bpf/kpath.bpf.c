@@ -31,6 +31,7 @@
 #define KIND_BRIEF 255 /* of an event that is not complete, see frame_aside() */
 #define MATCHED 1
 #define REJECTED 2 /* passed over, unless it looks otherwise at a gate: translated, sent by another device, marked */
+#define LEFT_OUT 3 /* passed over for good, with its copies: others are followed in its place */
 
 struct packet {
     u64 birth;
@@ -62,6 +63,7 @@ struct stash {
     u64 hole; /* two stacks in use have the same place, so what this one had put aside may be gone */
     u64 count;
     u64 cut; /* of them, those before a packet that was passed over */
+    u64 cut_sp; /* like that of struct scratch, for this stack */
     u64 first; /* for bring_out() */
     struct event events[STASH_SIZE];
 };
@@ -81,9 +83,11 @@ struct route {
 struct scratch {
     u64 last_skb, last_birth, last_generation; /* the packet that this CPU saw last, if it is one to be told of */
     u64 rejected_skb, rejected_generation, rejected_looks; /* the last one that was passed over */
+    u64 rejected_for_good;
     u64 last_late;
     u64 interrupt_stack; /* the bottom of this CPU's */
     u64 cut_interrupt; /* a packet was passed over on that since an event was last put aside */
+    u64 cut_sp; /* and the outermost function of it, since a frame was last seen there: what was below has returned */
     u64 passed_over; /* hits that are not counted yet */
     u64 busy, through; /* see reading.h */
     u64 cls, first, second; /* for body(): the class of the function that was hit, and the arguments that matter */
@@ -127,7 +131,8 @@ struct counters {
     u64 too_deep; /* frames beyond MAX_DEPTH */
     u64 written; /* events that were put into this CPU's part of the mapped buffer */
     u64 busy; /* hits while another program was running on this CPU (fentry) */
-    u64 spare[7];
+    u64 left_out; /* packets that match the filter and are not followed, because only some are */
+    u64 spare[6];
 };
 
 BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
@@ -143,6 +148,12 @@ BPF_ARRAY(generations, u64, GENERATIONS);
 BPF_PERCPU_ARRAY(interrupt_shadow, struct shadow, 1);
 #if FILTERED
 BPF_ARRAY(stashes, struct stash, STASHES);
+#endif
+#if SAMPLED
+struct control {
+    u64 one_in, spare[7]; /* of so many packets one is followed; 0 and 1: all are. Written by userspace */
+};
+BPF_F_TABLE("array", u32, struct control, controls, 1, BPF_F_MMAPABLE);
 #endif
 struct comm {
     char name[16];
@@ -184,11 +195,39 @@ INLINE struct shadow *shadow_of(u64 stack)
     return home && home->stack == stack ? home : shadows.lookup(&stack);
 }
 
+#if FILTERED
+INLINE u32 stash_place(u64 stack)
+{
+    return (u32)((stack * 0x9E3779B97F4A7C15ULL) >> 40) & (STASHES - 1);
+}
+
+/* Below which address on this stack no frame is alive, though its slot may look so: the functions of a packet that was
+ * passed over were called there, in the same places as those of the packet before, and have left no frames.
+ */
+INLINE u64 dead_below(struct run *r, u64 stack)
+{
+    u64 *kept = &r->s->cut_sp, sp;
+    if (stack >> 63) {
+        u32 at = stash_place(stack);
+        struct stash *stash = stashes.lookup(&at);
+        if (!stash || stash->stack != stack)
+            return 0;
+        kept = &stash->cut_sp;
+    }
+    sp = *kept;
+    *kept = 0;
+    return sp;
+}
+#endif
+
 /* Drops the frames that have returned and pushes this one; what is then below it is its parent. */
 INLINE void find_parent(struct run *r, int root)
 {
     struct event *e = r->e;
-    u64 key = e->stack;
+    u64 key = e->stack, dead = 0;
+#if FILTERED
+    dead = dead_below(r, key);
+#endif
     struct shadow *shadow = shadow_of(key);
     if (!shadow) {
         shadows.update(&key, &r->s->blank_shadow);
@@ -216,7 +255,9 @@ INLINE void find_parent(struct run *r, int root)
             break;
         struct slot *top = &shadow->slots[(depth - 1) & (MAX_DEPTH - 1)];
         u64 sp = top->sp, ret = top->ret;
-        if (sp > e->sp) {
+        if (sp <= dead) {
+            /* returned */
+        } else if (sp > e->sp) {
             /* A live frame's slot still holds its return address; a return probe puts its trampoline there. */
             u64 now = LOOK(u64, sp, 0);
             if ((now == ret || is_trampoline(now)) && (!(key >> 63) || sp - key < THREAD_BYTES)) {
@@ -646,18 +687,26 @@ INLINE int wanted(struct run *r)
 }
 
 /* From here on this CPU knows the packet as one that was rejected. */
-INLINE void pass_over(struct scratch *s, u64 skb, u64 generation, u64 looks)
+INLINE void pass_over(struct scratch *s, u64 skb, u64 generation, u64 looks, int for_good)
 {
     s->rejected_looks = looks;
+    s->rejected_for_good = for_good;
     s->rejected_skb = skb;
     s->rejected_generation = generation;
     if (!s->interrupt_stack)
         s->interrupt_stack = interrupt_stack(bpf_get_smp_processor_id());
 }
 
-INLINE u32 stash_place(u64 stack)
+INLINE struct stash *stash_at(u64 stack)
 {
-    return (u32)((stack * 0x9E3779B97F4A7C15ULL) >> 40) & (STASHES - 1);
+    u32 at = stash_place(stack);
+    struct stash *stash = stashes.lookup(&at);
+    if (stash && stash->stack != stack) {
+        stash->hole = stash->stack != 0;
+        stash->stack = stack;
+        stash->count = stash->cut = stash->cut_sp = 0;
+    }
+    return stash;
 }
 
 /* What waits on this stack may belong to the packet that is passed over. */
@@ -665,6 +714,8 @@ INLINE void cut_here(struct scratch *s, u64 sp)
 {
     if (sp - s->interrupt_stack < THREAD_BYTES) {
         s->cut_interrupt = 1;
+        if (sp > s->cut_sp)
+            s->cut_sp = sp;
         return;
     }
 #if IRQ_STACK_POINTER
@@ -673,24 +724,22 @@ INLINE void cut_here(struct scratch *s, u64 sp)
     u64 stack = stack_of(sp, bpf_get_smp_processor_id());
     if (!(stack >> 63)) {
         s->cut_interrupt = 1;
+        if (sp > s->cut_sp)
+            s->cut_sp = sp;
         return;
     }
 #endif
-    u32 at = stash_place(stack);
-    struct stash *stash = stashes.lookup(&at);
-    if (stash && stash->stack == stack)
-        stash->cut = stash->count;
+    struct stash *stash = stash_at(stack);
+    if (!stash)
+        return;
+    stash->cut = stash->count;
+    if (sp > stash->cut_sp)
+        stash->cut_sp = sp;
 }
 
 INLINE struct stash *stash_of(struct run *r, u64 stack)
 {
-    u32 at = stash_place(stack);
-    struct stash *stash = stashes.lookup(&at);
-    if (stash && stash->stack != stack) {
-        stash->hole = stash->stack != 0;
-        stash->stack = stack;
-        stash->count = stash->cut = 0;
-    }
+    struct stash *stash = stash_at(stack);
     if (stash && !(stack >> 63)) {
         if (stack != r->cpu) { /* what that CPU passed over on its interrupt stack is not known here */
             stash->cut = stash->count;
@@ -799,6 +848,30 @@ INLINE void bring_out(struct pt_regs *ctx, struct run *r, u64 key)
 }
 #endif
 
+#if SAMPLED
+/* Is this packet, which matches, one of those that are not followed? Decided once in its life. Chance decides, but of the
+ * fragments of a packet, which come one by one and are wanted together, what they have in common.
+ */
+INLINE int left_out(struct run *r, struct packet *packet)
+{
+    struct event *e = r->e;
+    u32 zero = 0;
+    if (packet && packet->matched == LEFT_OUT)
+        return 1;
+    struct control *control = controls.lookup(&zero);
+    if (!packet || !control || control->one_in < 2)
+        return 0;
+    u64 pick = bpf_get_prandom_u32();
+    if (swap16(e->frag_off) & 0x3fff) /* offset, or more to come */
+        pick = (((u64)e->saddr << 32 ^ (u64)e->ip_id << 24 ^ e->daddr) * 0x9E3779B97F4A7C15ULL) >> 32;
+    if (pick * (u32)control->one_in >> 32 == 0)
+        return 0;
+    packet->matched = LEFT_OUT;
+    r->c->left_out++;
+    return 1;
+}
+#endif
+
 /* Sends the event up now, or keeps it until its packet is known to be wanted. */
 INLINE void send(struct pt_regs *ctx, struct run *r)
 {
@@ -810,12 +883,21 @@ INLINE void send(struct pt_regs *ctx, struct run *r)
         /* Before __ip_local_out has filled in the length it is too early; above 64 KiB the length stays 0 (BIG TCP). */
         int complete_header = e->tot_len || e->arp_op || e->len > 0xffff;
         int match = complete_header && wanted(r);
+#if SAMPLED
+        if (match && left_out(r, packet)) {
+            u64 *generation = generation_of(key);
+            if (generation)
+                pass_over(r->s, key, *generation, 0, 1);
+            cut_here(r->s, e->sp);
+            return;
+        }
+#endif
         if (!match && packet && complete_header && (e->ifindex || !FILTER_BY_PLACE)) {
             u64 *generation = generation_of(key);
             packet->matched = REJECTED;
             packet->looks = looks_of(key);
             if (generation)
-                pass_over(r->s, key, *generation, packet->looks);
+                pass_over(r->s, key, *generation, packet->looks, 0);
             cut_here(r->s, e->sp);
             return;
         }
@@ -911,6 +993,17 @@ INLINE int on_pair(struct run *r)
     if (!take_skb(r, r->second) || !identify(r, followed_protocol(e)))
         return 0;
     int matched = e->flags & FLAG_MATCHED;
+#if SAMPLED
+    /* A copy of a packet that is left out is left out, too. */
+    u64 second = r->second;
+    struct packet *of = r->cls == CLASS_COPY && !matched ? packets.lookup(&second) : 0;
+    if (of && of->matched == LEFT_OUT) {
+        struct packet copy = {.birth = e->time, .matched = LEFT_OUT};
+        packets.update(&first, &copy);
+        cut_here(r->s, e->sp);
+        return 0;
+    }
+#endif
     if (followed_protocol(e))
         describe_header(r);
     if (r->cls == CLASS_MERGE) {
@@ -1059,11 +1152,11 @@ INLINE int passed_over(struct scratch *s, u64 cls, u64 sp, u64 skb, int gate)
         return 0;
     if (s->rejected_skb != skb || s->rejected_generation != *generation) {
         struct packet *packet = packets.lookup(&key);
-        if (!packet || packet->matched != REJECTED)
+        if (!packet || packet->matched < REJECTED)
             return 0;
-        pass_over(s, skb, *generation, packet->looks);
+        pass_over(s, skb, *generation, packet->looks, packet->matched == LEFT_OUT);
     }
-    if (gate && s->rejected_looks != looks_of(skb))
+    if (gate && !s->rejected_for_good && s->rejected_looks != looks_of(skb))
         return 0;
 #if COUNT_RUNS
     u32 cpu = bpf_get_smp_processor_id();
@@ -1223,6 +1316,10 @@ INLINE void on_drop(void *ctx, struct run *r)
 #if FILTERED
     if (!(e->flags & FLAG_MATCHED) && !wanted(r))
         return;
+#if SAMPLED
+    if (!(e->flags & FLAG_MATCHED) && left_out(r, packets.lookup(&skb)))
+        return;
+#endif
     e->flags |= FLAG_MATCHED;
 #endif
     output((struct pt_regs *)ctx, r, e);

@@ -11,7 +11,8 @@ COUNTERS: np.dtype[np.void] = np.dtype(
     [
         *((name, "<u8") for name in ("sent", "lost", "hits", "drops", "no_packet", "no_stack", "too_deep", "written")),
         ("busy", "<u8"),
-        ("spare", "<u8", 7),
+        ("left_out", "<u8"),
+        ("spare", "<u8", 6),
     ]
 )
 """As ``struct counters`` in the BPF program."""
@@ -23,7 +24,8 @@ class Counts:
 
     ``sent`` counts the events that were to go to userspace, of which ``lost`` did not fit into the buffer;
     ``tables`` counts packets and stacks that found a table full; ``hits`` runs of the programs on functions;
-    ``busy`` hits that came while another program was running on that CPU.
+    ``busy`` hits that came while another program was running on that CPU; ``left_out`` packets that are not followed
+    because only one in so many is.
     """
 
     sent: dict[int, int]
@@ -31,6 +33,7 @@ class Counts:
     tables: dict[int, int]
     hits: int
     busy: int = 0
+    left_out: int = 0
 
 
 NO_COUNTS = Counts({}, {}, {}, 0)
@@ -48,8 +51,8 @@ class Counters:
         """The account now."""
         rows = self._rows.copy()
         tables = rows["no_packet"] + rows["no_stack"] + rows["too_deep"]
-        hits, busy = int(rows["hits"].sum()), int(rows["busy"].sum())
-        return Counts(_by_cpu(rows["sent"]), _by_cpu(rows["lost"]), _by_cpu(tables), hits, busy)
+        hits, busy, left_out = (int(rows[name].sum()) for name in ("hits", "busy", "left_out"))
+        return Counts(_by_cpu(rows["sent"]), _by_cpu(rows["lost"]), _by_cpu(tables), hits, busy, left_out)
 
     def written(self) -> np.typing.NDArray[np.uint64]:
         """By CPU, how many events were put into its ring."""
@@ -58,6 +61,23 @@ class Counters:
     def close(self) -> None:
         """Unmap; do not read any more."""
         del self._rows
+        self._memory.close()
+
+
+class Control:
+    """What userspace tells the BPF side meanwhile: ``struct control``, mapped."""
+
+    def __init__(self, map_fd: int) -> None:
+        self._memory = mmap.mmap(map_fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._row = np.frombuffer(self._memory, "<u8", 8)
+
+    def follow(self, one_in: int) -> None:
+        """Follow one packet in so many of those that come from now on; 1: all of them."""
+        self._row[0] = one_in
+
+    def close(self) -> None:
+        """Unmap."""
+        del self._row
         self._memory.close()
 
 

@@ -95,6 +95,8 @@ class LiveSource:
         self._addresses = Addresses(session.symbols, self._open_text(), session.probes)
         self._naming = Naming(netns_names, netstate.device_names)
         self._state = _Background(netstate.snapshot)
+        self._shares: list[Fact] = []
+        self._new_share = False
         self.received = 0
         """Events that ``chunks`` has yielded."""
         self.lost = 0
@@ -172,12 +174,17 @@ class LiveSource:
                     yield from self._chunks_of(item)
                 if (state := self._state.take()) is not None:
                     yield Facts({"namespaces": state})
+                if self._new_share:
+                    self._new_share = False
+                    yield Facts(self.followed())
             if self._failure:
                 raise self._failure
             if (state := self._state.take(wait=1.0)) is not None:
                 yield Facts({"namespaces": state})
             if late := self._naming.late(self._session.comms()):
                 yield late
+            if shares := self.followed():
+                yield Facts(shares)
             yield self._footer()
         finally:
             self.close()
@@ -347,6 +354,19 @@ class LiveSource:
             tables.update(loss.tables)
             times += [loss.begin, loss.end]
         return Loss(min(times), max(times), lost, missed, tables) if times else None
+
+    def follow(self, one_in: int, now: int) -> None:
+        """Follow one packet in so many of those that come from now on (``now``: ns, CLOCK_MONOTONIC), and say so in
+        the capture. Call it from the thread that iterates ``chunks``."""
+        self._session.follow(one_in)
+        self._shares.append([now, one_in])
+        self._new_share = True
+
+    def followed(self) -> dict[str | int, Fact]:
+        """What share of the packets was followed when, and how many others there were; empty without ``follow``."""
+        if not self._shares:
+            return {}
+        return {"followed": list(self._shares), "left_out": self._session.totals().left_out}
 
     def hold(self, held: bool = True) -> None:
         """Take nothing more out of the kernel's buffer, as long as it is held: what does not fit in is lost there."""

@@ -44,11 +44,13 @@ class Selection:
     mark: int = 0
     mark_mask: int = 0
     pcap_c: str = ""
+    sampled: bool = False
+    """Of the packets that match, only one in so many may be wanted (``Session.follow``)."""
 
     @property
     def active(self) -> bool:
         """Is anything restricted?"""
-        return bool(self.netns or self.ifindex or self.mark_mask or self.pcap_c)
+        return bool(self.netns or self.ifindex or self.mark_mask or self.pcap_c or self.sampled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def text(
         "FENTRY": int(through_fentry),
         **fentry.MARKS,
         "FILTERED": int(selection.active),
+        "SAMPLED": int(selection.sampled),
         "FILTER_NETNS": selection.netns,
         "FILTER_IFINDEX": selection.ifindex,
         "FILTER_MARK": selection.mark,

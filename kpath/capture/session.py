@@ -15,7 +15,7 @@ import numpy as np
 from kpath.capture import attach, fentry, loader, paths, program
 from kpath.capture.attach import KprobeGroup, MultiLink, Target, Tracepoint, start_heir
 from kpath.capture.compiler import Compiler
-from kpath.capture.counters import NO_COUNTS, Counters, Counts
+from kpath.capture.counters import NO_COUNTS, Control, Counters, Counts
 from kpath.capture.direct import direct_type
 from kpath.capture.errors import CaptureSetupError
 from kpath.capture.loader import Loaded
@@ -80,7 +80,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The account of a whole capture; ``sent`` is what the kernel side wanted to send: received + lost."""
+    """The account of a whole capture; ``sent`` is what the kernel side wanted to send: received + lost.
+
+    ``left_out`` counts packets that are not followed because only one in so many is (``Session.follow``).
+    """
 
     sent: dict[int, int]
     lost: dict[int, int]
@@ -88,6 +91,7 @@ class Totals:
     missed: dict[str, int]
     hits: int
     tables: dict[int, int]
+    left_out: int = 0
 
 
 class Session:
@@ -109,6 +113,7 @@ class Session:
         self._drops: Tracepoint | None = None
         self._reader: MappedReader | RingReader | PerfReader | None = None
         self._counters: Counters | paths.Tables | None = None
+        self._control: Control | None = None
         self.tables: paths.Tables | None = None
         self._unrun = Unrun()
         self._last = Totals({}, {}, 0, {}, 0, {})
@@ -260,6 +265,9 @@ class Session:
         else:
             self._reader = PerfReader(bpf.owner, size, os.cpu_count() or 1)
         self._closers += [counters.close, self._reader.close]
+        if self.options.selection.sampled:
+            self._control = Control(bpf["controls"].map_fd)
+            self._closers.append(self._control.close)
 
     def _load(self, name: str, multi: bool = False) -> int:
         assert self._bpf is not None
@@ -382,7 +390,14 @@ class Session:
         profile = self._profile()
         counts = self._counters.read() if self._counters else NO_COUNTS
         missed = self._missed(profile, counts) if self._final_missed is None else self._final_missed
-        return Totals(counts.sent, counts.lost, self._received, missed, counts.hits, counts.tables)
+        return Totals(
+            counts.sent, counts.lost, self._received, missed, counts.hits, counts.tables, counts.left_out
+        )  # fmt: skip
+
+    def follow(self, one_in: int) -> None:
+        """Follow one packet in so many of those that come from now on; where the selection is ``sampled``."""
+        if self._control is not None:
+            self._control.follow(one_in)
 
     def _profile(self) -> list[tuple[Target, int, int]]:
         return self._group.profile() if self._group and self._final_missed is None else []
@@ -491,7 +506,7 @@ class Session:
             self._last = self.totals()
             self._stopped = True
         self._reader = None
-        self._counters = None
+        self._counters = self._control = None
         while self._closers:
             self._closers.pop()()
         if self._bpf is not None:

@@ -38,6 +38,8 @@ class Request:
     buffer: str = "auto"
     buffer_bytes: int = 32 << 20
     backend: str = "auto"
+    sampled: bool = False
+    """Perhaps not every packet is to be followed (``LiveSource.follow``)."""
     only: str = ""
     """Functions of the plan, with commas between them; empty for all."""
 
@@ -84,7 +86,7 @@ def capture_options(function: F) -> F:
 
     @functools.wraps(function)
     def with_request(**given: Any) -> Any:
-        wanted = {field.name: given.pop(field.name) for field in fields(Request)}
+        wanted = {field.name: given.pop(field.name) for field in fields(Request) if field.name in given}
         return function(request=Request(**wanted), **given)
 
     decorated: Any = with_request
@@ -139,7 +141,7 @@ def build_options(request: Request) -> Options:
     netns, ifindex = _place(request)
     value, mask = request.mark
     return Options(
-        selection=Selection(netns, ifindex, value, mask, _filter(request.filter_text)),
+        selection=Selection(netns, ifindex, value, mask, _filter(request.filter_text), request.sampled),
         sizes=Sizes(ring_bytes=request.buffer_bytes),
         backend=request.backend,
         buffer=request.buffer,

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from kpath.cli import share
 from kpath.cli.main import ENVIRONMENT
 from kpath.cli.options import Request, capture_options, capturing
 from kpath.cli.progress import waiting
+from kpath.cli.share import Share
 
 if TYPE_CHECKING:
     from kpath.capture.ending import Ending
@@ -30,6 +33,8 @@ GRACE = 0.2
 FLUSH = 0.25
 """Seconds for which events may wait to be written together with later ones."""
 _MANY = 1 << 16
+CLEAR = "\r\x1b[K"
+"""Back to the beginning of the line, which is made empty."""
 
 
 class _CommandAfterDashes(click.Command):
@@ -50,10 +55,19 @@ class _CommandAfterDashes(click.Command):
 
 @click.command(cls=_CommandAfterDashes)
 @click.option("-o", "--output", required=True, metavar="FILE", help="The file; - is standard output.")
+@click.option("--sample", "one_in", type=click.IntRange(2, share.MOST), metavar="N", help=share.SAMPLE_HELP)
+@click.option("--max-overhead", type=click.FloatRange(0.01, 100), metavar="PERCENT", help=share.OVERHEAD_HELP)
 @click.option("--ready-file", metavar="PATH", help="Create this file when the probes are attached.")
 @capture_options
 @click.pass_context
-def record(context: click.Context, request: Request, output: str, ready_file: str | None) -> int:
+def record(
+    context: click.Context,
+    request: Request,
+    output: str,
+    one_in: int | None,
+    max_overhead: float | None,
+    ready_file: str | None,
+) -> int:
     """Record packets on IFACE (default: any) until Ctrl-C, the end of --duration, or the end of COMMAND.
 
     IFACE is a name, or NAMESPACE/NAME. The exit status is that of COMMAND if it failed and kpath did not.
@@ -62,7 +76,10 @@ def record(context: click.Context, request: Request, output: str, ready_file: st
     Examples:
       kpath record -o a.kpath eth0 -f 'tcp port 80' --duration 10
       kpath record -o a.kpath -- ping -c1 192.0.2.1
+      kpath record -o a.kpath --max-overhead 5 --duration 60
     """
+    share.check(one_in, max_overhead)
+    request = replace(request, sampled=bool(one_in or max_overhead))
     command: list[str] = context.meta.get("kpath.command", [])
     _check(output, command)
     from kpath.capture.ending import Ending
@@ -80,8 +97,10 @@ def record(context: click.Context, request: Request, output: str, ready_file: st
             Path(ready_file).touch()
         child.start()
         ending.begin()
+        followed = Share(source, one_in or 1, max_overhead / 100 if max_overhead else None)
+        stack.callback(followed.close)
         try:
-            footer = _Recorder(source, writer).run(ending)
+            footer = _Recorder(source, writer, followed).run(ending)
         except CaptureWriteError as error:
             if isinstance(error.__cause__, BrokenPipeError):
                 raise BrokenPipeError from error
@@ -89,6 +108,8 @@ def record(context: click.Context, request: Request, output: str, ready_file: st
             return ENVIRONMENT
         child.stop()
     _summary(output, writer, footer, (time.monotonic_ns() - source.header().monotonic_ns) / 1e9)
+    if followed.farewell:
+        click.echo(f"kpath: {followed.farewell}", err=True)
     return child.status()
 
 
@@ -151,8 +172,8 @@ class _Child:
 class _Recorder:
     """From the running capture into the file, with a line about it on a terminal."""
 
-    def __init__(self, source: LiveSource, writer: CaptureWriter) -> None:
-        self._source, self._writer = source, writer
+    def __init__(self, source: LiveSource, writer: CaptureWriter, followed: Share) -> None:
+        self._source, self._writer, self._followed = source, writer, followed
         self._waiting: list[Events] = []
         self._since = 0.0
         self._shown = 0.0
@@ -179,6 +200,9 @@ class _Recorder:
                     return chunk
                 case _:
                     self._take(chunk)
+            if why := self._followed.tick():
+                click.echo(f"{CLEAR if self._shown else ''}kpath: {why}", err=True)
+                ending.end(why)
             self._show()
         raise AssertionError("a capture ends with its footer")
 
@@ -202,12 +226,13 @@ class _Recorder:
         self._shown = time.monotonic()
         source = self._source
         text = f"{source.received:,} events, {source.lost:,} lost, {source.missed:,} missed, {_size(self._writer.size)}"
-        sys.stderr.write(f"\r\x1b[K{text}; Ctrl-C ends")
+        text += f"; {self._followed.words}" if self._followed.words else ""
+        sys.stderr.write(f"{CLEAR}{text}; Ctrl-C ends")
         sys.stderr.flush()
 
     def _clear(self) -> None:
         if self._shown:
-            sys.stderr.write("\r\x1b[K")
+            sys.stderr.write(CLEAR)
             sys.stderr.flush()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from kpath.capture.file import CaptureReader
+from kpath.capture.file import CaptureReader, Facts
 from kpath.cli.view import Printer, dashboard
 from kpath.flow import BUILT_IN
 from kpath.model.check import Checker
+from kpath.report import followed
 from kpath.trace.assemble import Assembler
 
 
@@ -49,13 +50,18 @@ def show(
         assembler = Assembler()
         checker = Checker.for_capture(reader.header, documents or BUILT_IN) if verdict else None
         printer = Printer(assembler, as_json=as_json, arp=arp, count=count or 0, checker=checker)
+        facts: dict[str | int, object] = {}
         for chunk in reader:
+            if isinstance(chunk, Facts):
+                facts |= chunk.values
             printer.take(assembler.feed(chunk))
             if printer.full:
                 return
         printer.take(assembler.flush())
         lost = sum(sum(loss.lost.values()) for loss in assembler.losses)
         problem = reader.problem
+    if share := followed.words(facts):
+        click.echo(f"kpath: {share} while this was recorded", err=True)
     if lost:
         click.echo(f"kpath: {lost} events were lost while this was recorded; some trees are incomplete", err=True)
     if problem:

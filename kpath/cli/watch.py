@@ -6,13 +6,16 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from kpath.cli import share
 from kpath.cli.metrics import Counting, serving
 from kpath.cli.options import Request, capture_options, capturing
 from kpath.cli.progress import waiting
+from kpath.cli.share import Share
 
 if TYPE_CHECKING:
     from kpath.capture.live import LiveSource
@@ -37,8 +40,10 @@ if TYPE_CHECKING:
               "whatever the load, and one packet of each path is judged. auto: events; the dashboard goes over to "
               "paths when there are more events than it can read, unless there is a filter or --mark.")
 @click.option("--max-overhead", type=click.FloatRange(0.01, 100), metavar="PERCENT",
-              help="Count paths (in the dashboard: when events take more than this of the machine's CPU time), follow "
-              "fewer packets when that takes more, too, and end when that does not help.")
+              help="Follow fewer packets, each of them whole, when this takes more than this share of the machine's "
+              "CPU time (the dashboard counts paths then), and end when that does not help.")
+@click.option("--sample", "one_in", type=click.IntRange(2, share.MOST), metavar="N",
+              help=share.SAMPLE_HELP + " Text and JSON.")
 @click.option("--ready-file", metavar="PATH", help="Create this file when the probes are attached.")
 @capture_options
 def watch(
@@ -52,6 +57,7 @@ def watch(
     prometheus: str | None,
     mode: str,
     max_overhead: float | None,
+    one_in: int | None,
     ready_file: str | None,
 ) -> None:
     """Show the path of each IPv4 packet on IFACE (default: any) through the kernel, until q or Ctrl-C.
@@ -71,11 +77,15 @@ def watch(
     if mode == "paths" and (count or prometheus):
         raise click.UsageError("--mode paths goes with neither --count nor --prometheus: they need events.")
     auto = mode == "auto" and wants_view and not (request.filter_text.strip() or request.mark[1] or prometheus)
-    if max_overhead and not (auto or mode == "paths"):
+    share.check(one_in, max_overhead)
+    if one_in and (wants_view or mode == "paths"):
+        raise click.UsageError("--sample goes with trees and JSON: add --plain or --json.")
+    if max_overhead and wants_view and not auto and mode != "paths":
         raise click.UsageError(
-            "--max-overhead goes with --mode paths, or with a dashboard that may go over to it: "
-            "trees need every event of a packet."
+            "--max-overhead goes with a dashboard only where that may count paths: without a filter, and not with "
+            "--mode events. Add --plain."
         )
+    request = replace(request, sampled=mode != "paths" and not wants_view and bool(one_in or max_overhead))
     budget = max_overhead / 100 if max_overhead else None
     if mode == "paths" and not wants_view:
         _count(request, documents, verdict, as_json, ready_file, budget)
@@ -97,7 +107,9 @@ def watch(
                 selective=_selective(request), budget=budget, counting=counting,
             )  # fmt: skip
         else:
-            _print(source, request, arp, documents, verdict, counting, as_json, count or 0, ready_file)
+            followed = Share(source, one_in or 1, budget)
+            stack.callback(followed.close)
+            _print(source, request, arp, documents, verdict, counting, as_json, count or 0, ready_file, followed)
 
 
 def _count(
@@ -137,6 +149,7 @@ def _print(
     as_json: bool,
     count: int,
     ready_file: str | None,
+    followed: Share,
 ) -> None:
     from kpath.capture.ending import COUNT, Ending
 
@@ -162,8 +175,13 @@ def _print(
             printer.take(assembler.tick(source.settled))
             if printer.full:
                 ending.end(COUNT)
+            if why := followed.tick():
+                click.echo(f"kpath: {why}", err=True)
+                ending.end(why)
         printer.take(assembler.flush())
     _farewell(source, footer, printer.shown)
+    if followed.farewell:
+        click.echo(f"kpath: {followed.farewell}", err=True)
 
 
 def _counted(

@@ -22,6 +22,7 @@ from kpath.trace.knowledge import Knowledge
 from kpath.trace.traversal import UNSEEN, Traversal
 
 UNMATCHED = "it did not match the filter, so not all of it was recorded"
+PASSED_OVER = "other packets, which were not followed, were handled around it, so what was called for it is not known"
 CACHE = 1 << 16
 """Most distinct paths that are remembered; beyond, all are forgotten and judged anew."""
 
@@ -223,8 +224,9 @@ class Checker:
         lost = list(losses)
         partial = [*traversal.partial, *([] if matched(traversal) else [UNMATCHED])]
         judgements = self.judge_tree(observe(traversal, knowledge), explain=not lost)
-        if any(judgement.verdict is Verdict.DIVERGES for judgement in judgements) and self._began_before(traversal):
-            partial.append(UNSEEN)
+        if any(judgement.verdict is Verdict.DIVERGES for judgement in judgements):
+            partial += [UNSEEN] if self._began_before(traversal) else []
+            partial += [PASSED_OVER] if traversal.passed_over else []
         if not lost and not partial:
             return list(judgements)
         # What diverges may do so because of a loss that nobody can place; so only what conforms is spared.

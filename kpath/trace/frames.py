@@ -138,7 +138,7 @@ class FrameBuilder:
             frame.tail = True
         elif event.cls != Class.ROOT:
             parent = self._caller(frame, self._since_root(stack.get(parent_sp)), stack)
-            told = parent_sp != 0 or know.start(event.caller) in self._probed
+            told = parent_sp != 0 or self._has_probe(event, know.start(event.caller))
             frame.orphan = told and parent is None and frame.caller not in LATE
         hang(frame, parent, know)
         stack[sp] = frame
@@ -168,13 +168,19 @@ class FrameBuilder:
     def _since_root(self, frame: Frame | None) -> Frame | None:
         return frame if frame and frame.index >= self._roots.get(frame.event.stack, 0) else None
 
+    def _has_probe(self, event: Event, function: int) -> bool:
+        """Would the caller of this event have been seen, if it was of a packet that is followed?"""
+        kept_back = event.flags & Flag.STASHED and function in self._knowledge.attached
+        return bool(kept_back) or function in self._probed
+
     def _caller(self, frame: Frame, alive: Frame | None, stack: dict[int, Frame]) -> Frame | None:
         """The frame that called, given the innermost that the kernel side took for alive (None: none).
 
         A slot in a gap between the locals or arguments of later calls may stay as it was, so that a frame seems to be
         alive that has returned. And a root inside another (a poll in net_rx_action) made the kernel side forget the
-        outer one. But what copies or frees a buffer calls nothing else of the plan; and where the call stands in a
-        probed function, only a frame of that function can have made it.
+        outer one (not asked of what a filter kept back: the caller may be of a packet that was passed over, unseen, in
+        the place of one before). But what copies or frees a buffer calls nothing else of the plan; and where the call
+        stands in a probed function, only a frame of that function can have made it.
         """
         if frame.caller in LATE:
             return None
@@ -183,12 +189,12 @@ class FrameBuilder:
                 alive = _outside(alive)
         start = self._knowledge.start
         caller = start(frame.event.caller)
-        if caller not in self._probed:
+        if not self._has_probe(frame.event, caller):
             return _outside(alive) if alive is not None and alive.name in ITSELF else alive
         candidate = alive
         while candidate is not None and start(candidate.event.ip) != caller:
             candidate = _outside(candidate)
-        if candidate is None:
+        if candidate is None and not frame.event.flags & Flag.STASHED:
             above = (f for f in stack.values() if f.event.sp > frame.event.sp and start(f.event.ip) == caller)
             candidate = max(above, key=lambda f: f.index, default=None)
         return candidate

@@ -29,6 +29,8 @@ class Knowledge:
     devices: dict[tuple[int, int], str] = field(default_factory=dict)
     comms: dict[int, str] = field(default_factory=dict)
     drop_reasons: dict[int, str] = field(default_factory=dict)
+    attached: set[int] = field(default_factory=set)
+    """Where the functions begin that had a probe, as far as the capture says."""
     packets_only: bool = False
     """Functions without a packet were not probed, so what a tree's root stands in is never known."""
 
@@ -44,7 +46,11 @@ class Knowledge:
             self.comms.update(chunk.comms)
 
     def add_facts(self, values: Mapping[str | int, object]) -> None:
-        """Take in the names of drop reasons."""
+        """Take in the names of drop reasons, and what has a probe."""
+        rows = values.get("attached")
+        if isinstance(rows, list):
+            known = (row[2] for row in rows if isinstance(row, list) and len(row) > 2)
+            self.attached.update(address for address in known if isinstance(address, int))
         reasons = values.get("drop_reasons")
         if isinstance(reasons, Mapping):
             named = cast(Mapping[object, object], reasons)

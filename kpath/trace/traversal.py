@@ -76,6 +76,8 @@ class Traversal:
     roots: list[Node] = field(default_factory=list)
     end: End = End("open")
     partial: list[str] = field(default_factory=list)
+    passed_over: bool = False
+    """Others, which are not followed, were handled within its frames: what was called for this one is not known."""
     cause: Journey | None = None
 
     @property
@@ -219,7 +221,9 @@ def _build_tree(traversal: Traversal, home: dict[int, Traversal]) -> None:
                 if _pure(child):
                     included.update((f.index, f) for f in child.walk())
         else:
-            _include_helpers(frame, own, included)
+            if not _passed_over(frame):
+                _include_helpers(frame, own, included)
+    traversal.passed_over = any(map(_passed_over, included.values()))
     nodes = {index: Node(included[index], index in own) for index in sorted(included)}
     for index, node in nodes.items():
         parent = _parent_in(included[index], nodes)
@@ -282,10 +286,13 @@ def _pure(frame: Frame) -> bool:
     return frame.life is None and all(_pure(child) for child in frame.children)
 
 
+def _passed_over(around: Frame) -> bool:
+    """Were packets that are not followed handled in between, unseen?"""
+    return bool(around.event.flags & Flag.CUT) or any(child.event.flags & Flag.CUT for child in around.children)
+
+
 def _include_helpers(around: Frame, own: set[int], included: dict[int, Frame]) -> None:
     """What a frame around the packet called for it: the calls since the packet before, up to this packet's frames."""
-    if around.event.flags & Flag.CUT or any(child.event.flags & Flag.CUT for child in around.children):
-        return  # packets that the filter rejects were handled in between, unseen
     waiting: list[Frame] = []
     mine_before = False
     for child in around.children:

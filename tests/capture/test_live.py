@@ -79,6 +79,7 @@ class FakeSession:
         self.received = 0
         self.polls = 0
         self.detached = 0
+        self.one_in: list[int] = []
         self.new: list[Probe] = []
 
     def poll(self, account: bool = True) -> Batch:
@@ -95,7 +96,10 @@ class FakeSession:
         return not self.batches and not self.rest
 
     def totals(self) -> Totals:
-        return Totals({0: self.received}, {}, self.received, {}, 0, {})
+        return Totals({0: self.received}, {}, self.received, {}, 0, {}, left_out=70)
+
+    def follow(self, one_in: int) -> None:
+        self.one_in.append(one_in)
 
     def comms(self) -> dict[int, str]:
         return {4_000_000_000: "gone"}
@@ -139,6 +143,21 @@ def test_what_explains_events_stands_before_them_and_what_was_lost_after() -> No
     assert lost == Loss(1, 2, {0: 3}, {"ip_rcv": 1}, {1: 2})
     first = next(c for c in chunks if isinstance(c, Names))
     assert first.devices == {(77, 2): "veth0"} and first.netns == {77: "red"}
+
+
+def test_what_share_is_followed_stands_in_the_capture_as_it_changes() -> None:
+    fake = FakeSession([Batch(events(1), None), Batch(events(1), None)])
+    source = source_of(fake)
+    source.follow(8, 1000)
+    told: list[Any] = []
+    for chunk in source.chunks(lambda: "" if fake.batches else COMMAND):
+        if isinstance(chunk, Facts) and "followed" in chunk.values:
+            told.append(chunk.values)
+            if len(told) == 1:
+                source.follow(4, 2000)
+    assert fake.one_in == [8, 4]
+    assert told[0]["followed"] == [[1000, 8]]
+    assert told[-1] == {"followed": [[1000, 8], [2000, 4]], "left_out": 70}
 
 
 def test_nothing_is_told_twice() -> None:

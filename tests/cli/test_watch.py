@@ -126,6 +126,9 @@ class Replayed:
     def programs(self) -> list[int]:
         return []
 
+    def followed(self) -> dict[str | int, object]:
+        return {}
+
     def hits(self) -> int:
         return self.received
 

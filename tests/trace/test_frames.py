@@ -72,6 +72,29 @@ def test_a_probed_caller_that_was_not_seen_makes_an_orphan() -> None:
     assert frames(s)[2].orphan
 
 
+def test_what_was_kept_back_has_no_caller_in_the_place_of_one_that_was_passed_over() -> None:
+    """Two packets in one poll: of the second only the functions without a packet were kept, and their slots are those
+    of the first's, which has returned."""
+    s = Stream()
+    s.event("poll", sp=0x900, cls=Class.ROOT)
+    s.event("receive", sp=0x800, parent_sp=0x900, caller=s.site("poll", "receive"), cls=Class.LINK)
+    s.event("core", sp=0x700, parent_sp=0x800, caller=s.site("receive", "core"), flags=Flag.STASHED)
+    s.event("core", sp=0x700, parent_sp=0x900, caller=s.site("receive", "core"), flags=Flag.STASHED | Flag.CUT)
+    poll, receive, own, other = frames(s)
+    assert own.parent is receive and receive.parent is poll
+    assert other.parent is None and other.orphan
+
+
+def test_what_was_kept_back_is_not_called_by_whoever_called_a_function_that_was_passed_over() -> None:
+    s = Stream()
+    s.event("poll", sp=0x900, cls=Class.ROOT)
+    site = s.site("answer", "send")
+    s.event("send", sp=0x700, parent_sp=0x900, caller=site, flags=Flag.STASHED)
+    assert not frames(s)[1].orphan
+    s.knowledge.attached.add(s.knowledge.start(site))
+    assert frames(s)[1].orphan and frames(s)[1].parent is None
+
+
 def test_same_slot_and_a_call_of_this_function_is_a_loop() -> None:
     s = Stream()
     site = s.site("loop", "f")

@@ -37,10 +37,10 @@ from kpath.trace.arrays.tables import (
 ENTRY, VERDICT = int(Kind.ENTRY), int(Kind.VERDICT)
 ROOT, HOOK = int(Class.ROOT), int(Class.HOOK)
 COPY, RELEASE, END = int(Class.COPY), int(Class.RELEASE), int(Class.END)
-SAME_SLOT, HOLE, HEADER = int(Flag.SAME_SLOT), int(Flag.HOLE), int(Flag.HEADER)
+SAME_SLOT, HOLE, HEADER, STASHED = int(Flag.SAME_SLOT), int(Flag.HOLE), int(Flag.HEADER), int(Flag.STASHED)
 
-ITSELF, LATE_CALLER, DEFRAG, VALIDATE, XMIT, ENQUEUE, CUT = 1, 2, 4, 8, 16, 32, 64
-"""Bits of Code.roles: what the rules say of a function by its name."""
+ITSELF, LATE_CALLER, DEFRAG, VALIDATE, XMIT, ENQUEUE, CUT, ATTACHED = 1, 2, 4, 8, 16, 32, 64, 128
+"""Bits of Code.roles: what the rules say of a function by its name; ATTACHED: it is in ``Knowledge.attached``."""
 
 
 @lean
@@ -143,6 +143,12 @@ def above(state: Any, stack: Any, sp: Any, start: Any) -> Any:
 
 
 @lean
+def has_probe(e: Any, code: Any, state: Any) -> Any:
+    """As ``FrameBuilder._has_probe``."""
+    return state.probed[code.start] or (e.flags & STASHED and code.roles & ATTACHED)
+
+
+@lean
 def caller_of(events: Any, i: Any, alive: Any, frames: Any, state: Any, caller: Any, stack: Any) -> Any:
     """As ``FrameBuilder._caller``; CLOSED when it is no longer in memory."""
     code = state.code
@@ -155,7 +161,7 @@ def caller_of(events: Any, i: Any, alive: Any, frames: Any, state: Any, caller: 
         ):
             alive = outside(frames, alive)
     start = code[caller].start
-    if not state.probed[start]:
+    if not has_probe(events[i], code[caller], state):
         if alive >= 0 and code[frames[alive].ip].roles & ITSELF:
             return outside(frames, alive)
         return np.int64(alive)
@@ -164,7 +170,7 @@ def caller_of(events: Any, i: Any, alive: Any, frames: Any, state: Any, caller: 
     candidate = np.int64(alive)
     while candidate >= 0 and code[frames[candidate].ip].start != start:
         candidate = outside(frames, candidate)
-    if candidate < 0:
+    if candidate < 0 and not events[i].flags & STASHED:
         slot = above(state, stack, events[i].sp, start)
         if slot >= 0:
             return state.slots[slot].event
@@ -219,7 +225,7 @@ def entered(events: Any, i: Any, frames: Any, state: Any) -> Any:
     if not tail and not root:
         alive = newest(state, stack, slot_of(slots, e.stack, e.parent_sp))
         parent = caller_of(events, i, alive, frames, state, caller, stack)
-        told = e.parent_sp != 0 or state.probed[code[caller].start]
+        told = e.parent_sp != 0 or has_probe(e, code[caller], state)
         if parent == CLOSED:
             late = True
             parent = np.int64(-1)

@@ -13,6 +13,7 @@ from kpath.capture.schema import EVENT
 from kpath.capture.tables import INDIRECT
 from kpath.trace.arrays import closing, tables
 from kpath.trace.arrays.frames import (
+    ATTACHED,
     CUT,
     DEFRAG,
     ENQUEUE,
@@ -217,6 +218,7 @@ class Splitter:
             roles = _ROLES.get(name, 0)
             roles |= ITSELF if name in ITSELF_NAMES else 0
             roles |= LATE_CALLER if name in LATE_NAMES else 0
+            roles |= ATTACHED if know.start(address) in know.attached else 0
             start = starts.setdefault(know.start(address), len(starts))
             rows.append((start, names.setdefault(name, len(names)), of_callee, roles))
         addresses = tables.new(tables.ADDRESS, size_for(len(rows)))
