@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kpath.capture.counters import Counters
+from kpath.capture.records import joined, raw
 from kpath.capture.schema import EVENT
 
 _PAGE = mmap.PAGESIZE
@@ -58,9 +59,10 @@ class MappedReader:
             most -= end - begin
             first, last = begin % self._slots, end % self._slots
             ring = self._events[cpu]
-            parts += [ring[first:last].copy()] if first < last else [ring[first:].copy(), ring[:last].copy()]
+            places = [slice(first, last)] if first < last else [slice(first, None), slice(0, last)]
+            parts += [raw(ring[place]).copy().view(EVENT) for place in places]
             self._taken[cpu] = end
-        return np.concatenate(parts) if parts else _NOTHING
+        return joined(parts)
 
     def close(self) -> None:
         """Unmap the rings."""

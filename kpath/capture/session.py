@@ -21,6 +21,7 @@ from kpath.capture.errors import CaptureSetupError
 from kpath.capture.loader import Loaded
 from kpath.capture.offsets import defines
 from kpath.capture.plan import GATES, PLAN, Planned
+from kpath.capture.records import joined, raw
 from kpath.capture.resolve import Probe, resolve
 from kpath.capture.ring import Events, MappedReader, PerfReader, RingReader
 from kpath.capture.schema import EVENT
@@ -367,10 +368,10 @@ class Session:
             parts.append(part)
             if sum(map(len, parts)) >= POLL_EVENTS:
                 break
-        events: Events = np.concatenate(parts) if parts else np.empty(0, EVENT)
+        events = joined(parts)
         self._received += len(events)
         if len(events):
-            events = events[np.lexsort((events["seq"], events["cpu"], events["time"]))]
+            events = raw(events)[np.lexsort((events["seq"], events["cpu"], events["time"]))].view(EVENT)
         return Batch(events, self.loss() if account or len(events) else None)
 
     def loss(self) -> LossReport | None:

@@ -214,11 +214,11 @@ class _Recorder:
             self._flush()
 
     def _flush(self) -> None:
-        import numpy as np
+        from kpath.capture.records import joined
 
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            self._writer.events(np.concatenate(waiting))
+            self._writer.events(joined(waiting))
 
     def _show(self) -> None:
         if not sys.stderr.isatty() or time.monotonic() - self._shown < 1:

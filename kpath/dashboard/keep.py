@@ -15,7 +15,7 @@ from time import monotonic_ns
 import numpy as np
 
 from kpath.capture.errors import CaptureWriteError
-from kpath.capture.records import Events
+from kpath.capture.records import Events, joined
 from kpath.capture.tables import Facts, Footer, Header, Loss, Names, Symbols
 from kpath.capture.writer import CaptureWriter
 
@@ -70,7 +70,7 @@ class Keeper:
 
     def _settle(self) -> None:
         if self._small:
-            self._chunks.append(np.concatenate(self._small))
+            self._chunks.append(joined(self._small))
             self._small = []
 
     def _drop(self) -> None:

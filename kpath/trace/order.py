@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kpath.capture.records import joined, raw
 from kpath.capture.schema import EVENT
 from kpath.capture.tables import Loss
 
@@ -35,12 +36,12 @@ class Order:
         if not len(events):
             return events, []
         old = len(self._held)
-        held = np.concatenate([_raw(self._held), _raw(events)]).view(EVENT)
+        held = joined([self._held, events])
         time, seq = held["time"].copy(), held["seq"].copy()
         gaps = self._gaps(events["cpu"].copy(), seq[old:], time[old:])
         later = time[1:] > time[:-1]
         if not later.all() and not np.all(later | ((time[1:] == time[:-1]) & (seq[1:] >= seq[:-1]))):
-            held = _raw(held)[np.lexsort((seq, time))].view(EVENT)
+            held = raw(held)[np.lexsort((seq, time))].view(EVENT)
         self._newest = max(self._newest, int(held["time"][-1]))
         return self._release(held, self._newest - self._window), gaps
 
@@ -86,9 +87,3 @@ class Order:
                 found.append(Loss(start, end, {cpu: int(seqs[i + 1] - seqs[i] - 1)}))
             self._last_seq[cpu] = int(seqs[-1]), int(times[-1])
         return found
-
-
-def _raw(events: Events) -> Any:
-    """The records as bytes: numpy copies records field by field, and these at once."""
-    same: Any = np.ascontiguousarray(events if events.dtype == EVENT else events.astype(EVENT))
-    return same.view(f"V{EVENT.itemsize}")
