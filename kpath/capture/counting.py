@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import suppress
 
 from kpath.capture import facts
@@ -18,6 +19,9 @@ from kpath.kernel import netstate
 from kpath.kernel.errors import KernelError
 from kpath.kernel.links import netns_names
 from kpath.kernel.text import KernelText
+
+MOST = 8
+"""Records of one path that a look tells of, more than anybody judges or shows: a flood brings hundreds a second."""
 
 
 class PathSource:
@@ -58,7 +62,11 @@ class PathSource:
         # Misses are asked for after the records: what a record lacks has been counted by then.
         records = self._tables.records()
         told = []
+        of_path: Counter[int] = Counter()
         for record in records:
+            of_path[int(record["hash"])] += 1
+            if of_path[int(record["hash"])] > MOST:
+                continue
             events, skb = self._unfolder.events(record)
             if symbols := self._addresses.tell(events):
                 tables.append(symbols)

@@ -6,6 +6,7 @@ packet that was longer than the MTU gets a length that is, a TTL that fell by on
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,20 +32,20 @@ class Unfolder:
     """Knows which class of function is at an address."""
 
     def __init__(self, probes: Iterable[Probe]) -> None:
-        self._addresses = np.empty(0, np.uint64)
+        self._addresses: list[int] = []
         self._classes: list[Class] = []
         self.add(probes)
 
     def add(self, probes: Iterable[Probe]) -> None:
         """More functions are probed."""
-        known = dict(zip(self._addresses.tolist(), self._classes, strict=True))
+        known = dict(zip(self._addresses, self._classes, strict=True))
         known |= {p.address: p.planned.cls for p in probes if p.program}
-        self._addresses = np.array(sorted(known), np.uint64)
-        self._classes = [known[int(address)] for address in self._addresses]
+        self._addresses = sorted(known)
+        self._classes = [known[address] for address in self._addresses]
 
     def _class_of(self, ip: int) -> Class | None:
-        at = int(np.searchsorted(self._addresses, np.uint64(ip), side="right")) - 1
-        if at < 0 or ip - int(self._addresses[at]) >= _ENTRY:
+        at = bisect_right(self._addresses, ip) - 1
+        if at < 0 or ip - self._addresses[at] >= _ENTRY:
             return None
         return self._classes[at]
 
