@@ -137,3 +137,11 @@ def test_the_tracer_s_text_becomes_the_same_trees() -> None:
  0)  python3-204   |  } /* __do_softirq */
 """
     assert sight(parse(text), ROOTS, LIFE).trees == see(RECEIVE).trees
+
+
+def test_how_often_a_poll_found_nothing_is_chance() -> None:
+    roots = ROOTS | {"__napi_poll"}
+    idle, busy = "__napi_poll\n  process_backlog", "__napi_poll\n  process_backlog\n    ip_rcv"
+    assert not differences([see(idle, begin=roots)], [see(idle, idle, begin=roots)])
+    assert differences([see(busy, begin=roots)], [see(busy, busy, begin=roots)])
+    assert differences([see(busy, begin=roots)], [see(idle, busy, begin=roots)])
