@@ -128,14 +128,14 @@ def tools() -> dict[str, Tool]:
     ready_file = lambda folder: (folder / "ready").exists()  # noqa: E731
     nothing = lambda _folder: (0, 0)  # noqa: E731
     found = {
-        "kpath record": Tool(
-            lambda f: [*KPATH, "record", "-o", str(f / "a.kpath"), "--ready-file", str(f / "ready")],
+        " ".join(["kpath record", *more]): Tool(
+            lambda f, more=more: [
+                *KPATH, "record", "-o", str(f / "a.kpath"), "--ready-file", str(f / "ready"), *more
+            ],
             ready_file, of_recording,
-        ),
-        "kpath record --sample 16": Tool(
-            lambda f: [*KPATH, "record", "-o", str(f / "a.kpath"), "--sample", "16", "--ready-file", str(f / "ready")],
-            ready_file, of_recording,
-        ),
+        )
+        for more in ((), ("--sample", "16"), ("--sample", "1024"))
+    } | {
         "kpath watch --mode paths": Tool(
             lambda f: [*KPATH, "watch", "any", "--plain", "--mode", "paths", "--ready-file", str(f / "ready")],
             ready_file, nothing,

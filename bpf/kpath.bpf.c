@@ -196,9 +196,11 @@ INLINE struct shadow *shadow_of(u64 stack)
 }
 
 #if FILTERED
-INLINE u32 stash_place(u64 stack)
+/* The place of a stack, which another stack may have. */
+INLINE struct stash *stash_place(u64 stack)
 {
-    return (u32)((stack * 0x9E3779B97F4A7C15ULL) >> 40) & (STASHES - 1);
+    u32 at = (u32)((stack * 0x9E3779B97F4A7C15ULL) >> 40) & (STASHES - 1);
+    return stashes.lookup(&at);
 }
 
 /* Below which address on this stack no frame is alive, though its slot may look so: the functions of a packet that was
@@ -208,8 +210,7 @@ INLINE u64 dead_below(struct run *r, u64 stack)
 {
     u64 *kept = &r->s->cut_sp, sp;
     if (stack >> 63) {
-        u32 at = stash_place(stack);
-        struct stash *stash = stashes.lookup(&at);
+        struct stash *stash = stash_place(stack);
         if (!stash || stash->stack != stack)
             return 0;
         kept = &stash->cut_sp;
@@ -699,8 +700,7 @@ INLINE void pass_over(struct scratch *s, u64 skb, u64 generation, u64 looks, int
 
 INLINE struct stash *stash_at(u64 stack)
 {
-    u32 at = stash_place(stack);
-    struct stash *stash = stashes.lookup(&at);
+    struct stash *stash = stash_place(stack);
     if (stash && stash->stack != stack) {
         stash->hole = stash->stack != 0;
         stash->stack = stack;
@@ -712,23 +712,19 @@ INLINE struct stash *stash_at(u64 stack)
 /* What waits on this stack may belong to the packet that is passed over. */
 INLINE void cut_here(struct scratch *s, u64 sp)
 {
-    if (sp - s->interrupt_stack < THREAD_BYTES) {
-        s->cut_interrupt = 1;
-        if (sp > s->cut_sp)
-            s->cut_sp = sp;
-        return;
-    }
 #if IRQ_STACK_POINTER
     u64 stack = sp & ~(THREAD_BYTES - 1ULL); /* a task's stack lies at a multiple of its size */
+    int interrupt = sp - s->interrupt_stack < THREAD_BYTES;
 #else
     u64 stack = stack_of(sp, bpf_get_smp_processor_id());
-    if (!(stack >> 63)) {
+    int interrupt = !(stack >> 63);
+#endif
+    if (interrupt) {
         s->cut_interrupt = 1;
         if (sp > s->cut_sp)
             s->cut_sp = sp;
         return;
     }
-#endif
     struct stash *stash = stash_at(stack);
     if (!stash)
         return;
@@ -848,12 +844,13 @@ INLINE void bring_out(struct pt_regs *ctx, struct run *r, u64 key)
 }
 #endif
 
-#if SAMPLED
+#if FILTERED
 /* Is this packet, which matches, one of those that are not followed? Decided once in its life. Chance decides, but of the
  * fragments of a packet, which come one by one and are wanted together, what they have in common.
  */
 INLINE int left_out(struct run *r, struct packet *packet)
 {
+#if SAMPLED
     struct event *e = r->e;
     u32 zero = 0;
     if (packet && packet->matched == LEFT_OUT)
@@ -869,6 +866,9 @@ INLINE int left_out(struct run *r, struct packet *packet)
     packet->matched = LEFT_OUT;
     r->c->left_out++;
     return 1;
+#else
+    return 0;
+#endif
 }
 #endif
 
@@ -883,21 +883,16 @@ INLINE void send(struct pt_regs *ctx, struct run *r)
         /* Before __ip_local_out has filled in the length it is too early; above 64 KiB the length stays 0 (BIG TCP). */
         int complete_header = e->tot_len || e->arp_op || e->len > 0xffff;
         int match = complete_header && wanted(r);
-#if SAMPLED
-        if (match && left_out(r, packet)) {
-            u64 *generation = generation_of(key);
+        int for_good = match && left_out(r, packet);
+        int reject = !match && packet && complete_header && (e->ifindex || !FILTER_BY_PLACE);
+        if (for_good || reject) {
+            u64 *generation = generation_of(key), looks = 0;
+            if (reject) {
+                packet->matched = REJECTED;
+                packet->looks = looks = looks_of(key);
+            }
             if (generation)
-                pass_over(r->s, key, *generation, 0, 1);
-            cut_here(r->s, e->sp);
-            return;
-        }
-#endif
-        if (!match && packet && complete_header && (e->ifindex || !FILTER_BY_PLACE)) {
-            u64 *generation = generation_of(key);
-            packet->matched = REJECTED;
-            packet->looks = looks_of(key);
-            if (generation)
-                pass_over(r->s, key, *generation, packet->looks, 0);
+                pass_over(r->s, key, *generation, looks, for_good);
             cut_here(r->s, e->sp);
             return;
         }
@@ -1314,12 +1309,8 @@ INLINE void on_drop(void *ctx, struct run *r)
     else if (followed_protocol(e)) /* by now the device field may be in use for something else */
         describe_header(r);
 #if FILTERED
-    if (!(e->flags & FLAG_MATCHED) && !wanted(r))
+    if (!(e->flags & FLAG_MATCHED) && (!wanted(r) || left_out(r, packets.lookup(&skb))))
         return;
-#if SAMPLED
-    if (!(e->flags & FLAG_MATCHED) && left_out(r, packets.lookup(&skb)))
-        return;
-#endif
     e->flags |= FLAG_MATCHED;
 #endif
     output((struct pt_regs *)ctx, r, e);

@@ -64,8 +64,9 @@ class PathSource:
         told = []
         of_path: Counter[int] = Counter()
         for record in records:
-            of_path[int(record["hash"])] += 1
-            if of_path[int(record["hash"])] > MOST:
+            path = int(record["hash"])
+            of_path[path] += 1
+            if of_path[path] > MOST:
                 continue
             events, skb = self._unfolder.events(record)
             if symbols := self._addresses.tell(events):
@@ -75,7 +76,7 @@ class PathSource:
                     tables.append(names)
             times = int(record["birth"]), int(record["last"])
             told.append(
-                Told(int(record["hash"]) or 1, events, skb, bool(record["timed"]), bool(record["full"]), *times)
+                Told(path or 1, events, skb, bool(record["timed"]), bool(record["full"]), *times)
             )
         if loss := self._session.loss():
             self._losses.append(Loss(loss.begin, loss.end, loss.lost, loss.missed, loss.tables))

@@ -51,6 +51,14 @@ class Governor:
         self.why = ""
         """Why not all packets are followed, or why more of them are again; empty while all always were."""
 
+    @property
+    def words(self) -> str:
+        """What share of the packets is followed, and what that costs; "" before the first measurement."""
+        if self.share is None:
+            return ""
+        which = "every packet" if self.one_in == 1 else f"one packet in {self.one_in}"
+        return f"{which} followed; this takes {self.share:.1%} of the machine"
+
     def tick(self) -> str:
         """Time goes on. Returns why to end, "" to go on."""
         self._runtime.tick()

@@ -7,7 +7,6 @@ chunks: before some events, what is needed to understand them; after them, what 
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 import threading
@@ -20,7 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kpath import __version__
-from kpath.capture import facts
+from kpath.capture import facts, program
+from kpath.capture.account import Batch, LossReport
 from kpath.capture.addresses import Addresses
 from kpath.capture.ending import CLOSED
 from kpath.capture.errors import CaptureSetupError
@@ -29,7 +29,7 @@ from kpath.capture.reader import Chunk
 from kpath.capture.records import Events
 from kpath.capture.resolve import Probe
 from kpath.capture.schema import EVENT
-from kpath.capture.session import POLL_EVENTS, Batch, LossReport, Session
+from kpath.capture.session import POLL_EVENTS, Session
 from kpath.capture.tables import Fact, Facts, Footer, Header, Loss, Names, PlannedProbe, Symbols
 from kpath.kernel import netstate
 from kpath.kernel.errors import KernelError
@@ -40,8 +40,7 @@ QUEUE_BYTES = 1 << 30
 """Events (bytes) waiting in memory for the reader. When there are more, the kernel's buffer fills, which is counted."""
 
 BUSY_SLEEP, IDLE_SLEEP = 0.005, 0.05
-"""Seconds between two looks at the kernel's buffer: when it was filling up, and else. Each look costs about as much as
-a thousand events do."""
+"""Seconds between two looks at the kernel's buffer: when it was filling up, and else."""
 FILLING = 8
 """A CPU's part of the buffer is filling up when events for one in so many of its places came since the look before."""
 ACCOUNT = 1.0
@@ -272,10 +271,10 @@ class LiveSource:
             self._change.notify()
 
     def _drain(self) -> None:
-        room = self._session.options.sizes.ring_bytes / EVENT.itemsize
-        longest = min(IDLE_SLEEP, room / _FASTEST / 2)
+        size = self._session.options.sizes.ring_bytes
+        longest = min(IDLE_SLEEP, size / EVENT.itemsize / _FASTEST / 2)
         shortest = min(BUSY_SLEEP, longest)
-        many = room / (os.cpu_count() or 1) / FILLING
+        many = program.slots(size) / FILLING
         accounted = looked = time.monotonic()
         while not (reason := self._ended or self._until()):
             now = time.monotonic()

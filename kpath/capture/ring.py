@@ -127,7 +127,7 @@ class PerfReader:
         self._bpf.perf_buffer_poll(timeout=0)
         if not self._pending:
             return _NOTHING
-        events: Events = np.frombuffer(b"".join(self._pending[:most]), EVENT).copy()
+        events: Events = raw(np.frombuffer(b"".join(self._pending[:most]), EVENT)).copy().view(EVENT)
         del self._pending[:most]
         return events
 

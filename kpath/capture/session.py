@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kpath.capture import attach, fentry, loader, paths, program
+from kpath.capture.account import Batch, LossReport, Totals, grown
 from kpath.capture.attach import KprobeGroup, MultiLink, Target, Tracepoint, start_heir
 from kpath.capture.compiler import Compiler
 from kpath.capture.counters import NO_COUNTS, Control, Counters, Counts
@@ -54,45 +54,6 @@ class Options:
     hand_over: bool = False
     """At the end, leave it to another process to wait until the kernel has taken the links off (kprobe.multi): it takes
     0.13 s for each. From then on their programs do nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class LossReport:
-    """What was lost between two times (ns, CLOCK_MONOTONIC).
-
-    ``lost`` counts events by CPU that did not fit into the buffer; ``missed`` counts hits by function for which no
-    handler ran; ``tables`` counts packets and stacks, by CPU, that found the kernel side's tables full.
-    """
-
-    begin: int
-    end: int
-    lost: dict[int, int]
-    missed: dict[str, int]
-    tables: dict[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Events in the order of time, and what was lost since the batch before (None if nothing)."""
-
-    events: Events
-    loss: LossReport | None
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The account of a whole capture; ``sent`` is what the kernel side wanted to send: received + lost.
-
-    ``left_out`` counts packets that are not followed because only one in so many is (``Session.follow``).
-    """
-
-    sent: dict[int, int]
-    lost: dict[int, int]
-    received: int
-    missed: dict[str, int]
-    hits: int
-    tables: dict[int, int]
-    left_out: int = 0
 
 
 class Session:
@@ -377,9 +338,9 @@ class Session:
     def loss(self) -> LossReport | None:
         """What was lost or missed since the last time that somebody asked."""
         now, totals, before = time.monotonic_ns(), self.totals(), self._last
-        lost = _grown(totals.lost, before.lost)
-        missed = _grown(totals.missed, before.missed)
-        tables = _grown(totals.tables, before.tables)
+        lost = grown(totals.lost, before.lost)
+        missed = grown(totals.missed, before.missed)
+        tables = grown(totals.tables, before.tables)
         report = LossReport(self._last_time, now, lost, missed, tables) if lost or missed or tables else None
         self._last, self._last_time = totals, now
         return report
@@ -513,10 +474,6 @@ class Session:
         if self._bpf is not None:
             self._bpf.close()
             self._bpf = None
-
-
-def _grown(now: dict[Any, int], before: dict[Any, int]) -> dict[Any, int]:
-    return {k: n - before.get(k, 0) for k, n in now.items() if n > before.get(k, 0)}
 
 
 def _modules() -> str:

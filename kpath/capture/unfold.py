@@ -33,21 +33,20 @@ class Unfolder:
 
     def __init__(self, probes: Iterable[Probe]) -> None:
         self._addresses: list[int] = []
-        self._classes: list[Class] = []
+        """In order."""
+        self._classes: dict[int, Class] = {}
         self.add(probes)
 
     def add(self, probes: Iterable[Probe]) -> None:
         """More functions are probed."""
-        known = dict(zip(self._addresses, self._classes, strict=True))
-        known |= {p.address: p.planned.cls for p in probes if p.program}
-        self._addresses = sorted(known)
-        self._classes = [known[address] for address in self._addresses]
+        self._classes |= {p.address: p.planned.cls for p in probes if p.program}
+        self._addresses = sorted(self._classes)
 
     def _class_of(self, ip: int) -> Class | None:
         at = bisect_right(self._addresses, ip) - 1
         if at < 0 or ip - self._addresses[at] >= _ENTRY:
             return None
-        return self._classes[at]
+        return self._classes[self._addresses[at]]
 
     def events(self, record: Any) -> tuple[Events, int]:
         """The record's events, and the address that stands for the packet's own buffer: a copy has its original's past.

@@ -38,8 +38,6 @@ class Request:
     buffer: str = "auto"
     buffer_bytes: int = 32 << 20
     backend: str = "auto"
-    sampled: bool = False
-    """Perhaps not every packet is to be followed (``LiveSource.follow``)."""
     only: str = ""
     """Functions of the plan, with commas between them; empty for all."""
 
@@ -86,7 +84,7 @@ def capture_options(function: F) -> F:
 
     @functools.wraps(function)
     def with_request(**given: Any) -> Any:
-        wanted = {field.name: given.pop(field.name) for field in fields(Request) if field.name in given}
+        wanted = {field.name: given.pop(field.name) for field in fields(Request)}
         return function(request=Request(**wanted), **given)
 
     decorated: Any = with_request
@@ -141,7 +139,7 @@ def build_options(request: Request) -> Options:
     netns, ifindex = _place(request)
     value, mask = request.mark
     return Options(
-        selection=Selection(netns, ifindex, value, mask, _filter(request.filter_text), request.sampled),
+        selection=Selection(netns, ifindex, value, mask, _filter(request.filter_text)),
         sizes=Sizes(ring_bytes=request.buffer_bytes),
         backend=request.backend,
         buffer=request.buffer,
@@ -184,12 +182,15 @@ def capturing(
     say: Callable[[str], None] | None = None,
     on_attach: Callable[[Sequence[Probe]], None] | None = None,
     mode: str = "events",
+    sampled: bool = False,
 ) -> Iterator[LiveSource]:
-    """A started capture; leaving the block ends it, in whatever way. ``say`` is told what takes time.
+    """A started capture; leaving the block ends it, in whatever way. ``say`` is told what takes time. ``sampled``:
+    perhaps not every packet is to be followed (``LiveSource.follow``).
 
     Raises what ``build_options`` raises, CaptureSetupError and KernelError.
     """
-    options = replace(build_options(request), mode=mode)
+    options = build_options(request)
+    options = replace(options, mode=mode, selection=replace(options.selection, sampled=sampled))
 
     from kpath.capture.live import LiveSource
     from kpath.capture.session import Session

@@ -94,16 +94,8 @@ def _wait(ending: Ending, governor: Governor | None) -> bool:
 
 def _screen(counted: Counted, documents: Sequence[str], governor: Governor | None) -> Table:
     shown = table(counted.rows(), documents)
-    shown.caption = _followed(governor)
+    shown.caption = governor.words if governor else ""
     return shown
-
-
-def _followed(governor: Governor | None) -> str:
-    """What share of the packets is counted, and what that costs, in words; "" without a budget."""
-    if governor is None or governor.share is None:
-        return ""
-    which = "every packet" if governor.one_in == 1 else f"one packet in {governor.one_in}"
-    return f"{which} followed; this takes {governor.share:.1%} of the machine"
 
 
 def _explain(console: Console, counted: Counted) -> None:
@@ -130,5 +122,5 @@ def _farewell(counted: Counted, governor: Governor | None) -> None:
     words += [f"{missed:,} probe hits missed: packets of those moments may stand under a path that lacks a hop"]
     if not missed:
         words[-1] = "no probe hit missed"
-    words += [_followed(governor)] if _followed(governor) else []
+    words += [governor.words] if governor and governor.words else []
     click.echo("kpath: " + "; ".join(words), err=True)

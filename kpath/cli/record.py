@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +78,6 @@ def record(
       kpath record -o a.kpath --max-overhead 5 --duration 60
     """
     share.check(one_in, max_overhead)
-    request = replace(request, sampled=bool(one_in or max_overhead))
     command: list[str] = context.meta.get("kpath.command", [])
     _check(output, command)
     from kpath.capture.ending import Ending
@@ -88,7 +86,7 @@ def record(
 
     with ExitStack() as stack:
         with waiting() as say:
-            source = stack.enter_context(capturing(request, say))
+            source = stack.enter_context(capturing(request, say, sampled=bool(one_in or max_overhead)))
         writer = stack.enter_context(CaptureWriter.create(output, source.header()))
         child = _Child(command)
         ending = stack.enter_context(Ending(request.duration, child.ended))

@@ -39,14 +39,13 @@ class Share:
     def __init__(self, source: LiveSource, one_in: int = 1, budget: float | None = None) -> None:
         """``budget`` is a share of the machine, 0 to 1."""
         self._source = source
+        self._one_in = one_in
         self._runtime = RunTime(source.programs)
         self._governor = Governor(budget, self._runtime, self._follow) if budget else None
-        self._one_in = 1
         if one_in > 1:
             self._follow(one_in)
 
     def _follow(self, one_in: int) -> None:
-        self._one_in = one_in
         self._source.follow(one_in, time.monotonic_ns())
 
     def tick(self) -> str:
@@ -60,11 +59,9 @@ class Share:
     @property
     def words(self) -> str:
         """Which packets are followed, and what that costs; "" when all are and nobody set a budget."""
-        which = "every packet" if self._one_in == 1 else f"one packet in {self._one_in:,}"
-        if self._governor is None:
-            return "" if self._one_in == 1 else f"{which} followed"
-        share = self._governor.share
-        return f"{which} followed" + (f", which takes {share:.1%} of the machine" if share is not None else "")
+        if self._governor:
+            return self._governor.words
+        return f"one packet in {self._one_in:,} followed" if self._one_in > 1 else ""
 
     @property
     def farewell(self) -> str:

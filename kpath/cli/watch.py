@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -85,7 +84,6 @@ def watch(
             "--max-overhead goes with a dashboard only where that may count paths: without a filter, and not with "
             "--mode events. Add --plain."
         )
-    request = replace(request, sampled=mode != "paths" and not wants_view and bool(one_in or max_overhead))
     budget = max_overhead / 100 if max_overhead else None
     if mode == "paths" and not wants_view:
         _count(request, documents, verdict, as_json, ready_file, budget)
@@ -95,7 +93,12 @@ def watch(
     with ExitStack() as stack:
         counting = stack.enter_context(serving(prometheus))
         with waiting() as say:
-            source = stack.enter_context(capturing(request, say, mode="paths" if mode == "paths" else "events"))
+            source = stack.enter_context(
+                capturing(
+                    request, say, mode="paths" if mode == "paths" else "events",
+                    sampled=not wants_view and bool(one_in or max_overhead),
+                )
+            )  # fmt: skip
             if wants_view:
                 import kpath.dashboard.tui  # noqa: F401 - takes long, and something else is seen meanwhile
         if wants_view:
@@ -168,7 +171,7 @@ def _print(
         ending.begin()
         footer: Footer | None = None
         stream = source.chunks(ending)
-        for chunk in _counted(stream, source, request, counting) if counting else stream:
+        for chunk in _counted(stream, source, counting) if counting else stream:
             if isinstance(chunk, Footer):
                 footer = chunk
             printer.take(assembler.feed(chunk))
@@ -184,13 +187,11 @@ def _print(
         click.echo(f"kpath: {followed.farewell}", err=True)
 
 
-def _counted(
-    stream: Iterable[object], source: LiveSource, request: Request, counting: Counting
-) -> Iterator[object]:
+def _counted(stream: Iterable[object], source: LiveSource, counting: Counting) -> Iterator[object]:
     """The stream with its cost measured and its packets counted for Prometheus."""
     from kpath.cli.cost import Cost
 
-    cost = Cost(source, selective=_selective(request))
+    cost = Cost(source, selective=source.session.options.selection.active)
     return counting.pass_on(cost.pass_on(stream), cost)
 
 

@@ -1,8 +1,8 @@
 #!/bin/busybox sh
 # First process of the guest, in the initramfs: mounts the machine's root, shared read-only over 9p, with an overlay
 # in memory above it, and goes on there with init.sh. cache=loose: what is shared does not change under a guest.
-# msize: in kernels such as 5.10 each request clears two buffers of this size (net/9p/client.c: p9_fcall_init, with init_on_alloc),
-# which the emulator does byte by byte; with 512,000 that was a quarter of all that a first start on 5.10 did.
+# msize: in kernels such as 5.10 each request clears two buffers of this size (net/9p/client.c: p9_fcall_init, with
+# init_on_alloc), which the emulator does byte by byte; with 512,000 that was a quarter of a first start on 5.10.
 b=/bin/busybox
 stuck() {
 	echo "kpath: $1"

@@ -21,6 +21,7 @@ from kpath.capture import facts
 from kpath.capture.addresses import Addresses
 from kpath.capture.file import CaptureWriter
 from kpath.capture.live import planned_probe
+from kpath.capture.records import joined, raw
 from kpath.capture.schema import EVENT
 from kpath.capture.session import Options, Session
 from kpath.capture.tables import Fact, Footer, Header, Loss, Names, Symbols
@@ -90,7 +91,7 @@ class Recorder:
                 losses.append(Loss(loss.begin, loss.end, loss.lost, loss.missed, loss.tables))
             parts.append(batch.events)
             time.sleep(0.01)
-        events = np.concatenate(parts) if any(map(len, parts)) else np.empty(0, EVENT)
+        events = joined(parts)
         if only:
             events = of_namespaces(events, only)
         told = self._addresses.tell(events)
@@ -165,12 +166,12 @@ def of_namespaces(events: Events, inodes: Collection[int]) -> Events:
     left_out = np.where(packet, theirs[life] & ~ours[life], elsewhere)
     if not left_out.any():
         return events
-    events = events.copy()
+    events = raw(events).copy().view(EVENT)
     for cpu in np.unique(events["cpu"]):
         of_cpu = np.flatnonzero(events["cpu"] == cpu)
         in_order = of_cpu[np.argsort(events["seq"][of_cpu], kind="stable")]
         events["seq"][in_order] -= np.cumsum(left_out[in_order]).astype(np.uint64)
-    kept: Events = events[~left_out]
+    kept: Events = raw(events)[~left_out].view(EVENT)
     return kept
 
 

@@ -220,9 +220,8 @@ def _build_tree(traversal: Traversal, home: dict[int, Traversal]) -> None:
             for child in frame.children:
                 if _pure(child):
                     included.update((f.index, f) for f in child.walk())
-        else:
-            if not _passed_over(frame):
-                _include_helpers(frame, own, included)
+        elif not _passed_over(frame):  # else whose helpers they are is not known
+            _include_helpers(frame, own, included)
     traversal.passed_over = any(map(_passed_over, included.values()))
     nodes = {index: Node(included[index], index in own) for index in sorted(included)}
     for index, node in nodes.items():

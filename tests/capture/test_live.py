@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from kpath.capture import live
+from kpath.capture.account import Batch, LossReport, Totals
 from kpath.capture.addresses import Addresses
 from kpath.capture.ending import COMMAND, DURATION, INTERRUPT, TERMINATED, Ending
 from kpath.capture.fresh import Fresh
@@ -25,7 +26,7 @@ from kpath.capture.reader import Chunk
 from kpath.capture.records import Events
 from kpath.capture.resolve import Probe
 from kpath.capture.schema import EVENT, Class
-from kpath.capture.session import Batch, LossReport, Options, Session, Totals
+from kpath.capture.session import Options, Session
 from kpath.capture.tables import INDIRECT, Facts, Footer, Loss, Names, Symbols
 from kpath.kernel import netstate
 from kpath.kernel.btf import Btf

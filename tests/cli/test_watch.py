@@ -136,7 +136,8 @@ class Replayed:
 @pytest.fixture
 def replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def capturing(_request: Request, _say: object, mode: str) -> Iterator[Replayed]:
+    def capturing(_request: Request, _say: object, mode: str, sampled: bool) -> Iterator[Replayed]:
+        assert not sampled
         yield Replayed("udp-closed")
 
     monkeypatch.setattr(command, "capturing", capturing)

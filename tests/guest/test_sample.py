@@ -71,8 +71,8 @@ def _end(trace: Tracing, takes: list[Take]) -> None:
 
 def _played() -> list[Scenario]:
     known = scenarios.SCENARIOS
-    names = list(known) if PLAYED == ["all"] else [name for name in PLAYED if name in known]
-    return [known[name] for name in names if known[name].possible() and not known[name].busy]
+    chosen = [known[name] for name in (known if PLAYED == ["all"] else PLAYED)]
+    return [scenario for scenario in chosen if scenario.possible() and not scenario.busy]
 
 
 def test_each_packet_is_followed_or_counted(sampled: Sampled) -> None:
