@@ -55,6 +55,12 @@ struct shadow {
     struct slot slots[MAX_DEPTH];
 };
 
+/* Of one stack, where the functions of packets that were passed over had their return addresses; 0 for nowhere. */
+struct cut {
+    u64 dead; /* the outermost since a frame was last seen there: what was seen below has returned */
+    u64 over; /* the outermost that may still be running: whose callers are not known */
+};
+
 #define FILTER_BY_PLACE (FILTER_NETNS || FILTER_IFINDEX)
 #define STASHES 1024 /* a power of two */
 
@@ -63,7 +69,7 @@ struct stash {
     u64 hole; /* two stacks in use have the same place, so what this one had put aside may be gone */
     u64 count;
     u64 cut; /* of them, those before a packet that was passed over */
-    u64 cut_sp; /* like that of struct scratch, for this stack */
+    struct cut where;
     u64 first; /* for bring_out() */
     struct event events[STASH_SIZE];
 };
@@ -87,7 +93,7 @@ struct scratch {
     u64 last_late;
     u64 interrupt_stack; /* the bottom of this CPU's */
     u64 cut_interrupt; /* a packet was passed over on that since an event was last put aside */
-    u64 cut_sp; /* and the outermost function of it, since a frame was last seen there: what was below has returned */
+    struct cut where; /* there */
     u64 passed_over; /* hits that are not counted yet */
     u64 busy, through; /* see reading.h */
     u64 cls, first, second; /* for body(): the class of the function that was hit, and the arguments that matter */
@@ -203,21 +209,31 @@ INLINE struct stash *stash_place(u64 stack)
     return stashes.lookup(&at);
 }
 
-/* Below which address on this stack no frame is alive, though its slot may look so: the functions of a packet that was
- * passed over were called there, in the same places as those of the packet before, and have left no frames.
+/* A packet that was passed over has left no frames, and its functions were called in the same places as those of the
+ * packet before: so slots may look alive that are not, and a caller may be missing.
  */
-INLINE u64 dead_below(struct run *r, u64 stack)
+INLINE struct cut where_cut(struct run *r, u64 stack, u64 sp, int root)
 {
-    u64 *kept = &r->s->cut_sp, sp;
+    struct cut *kept = &r->s->where, none = {};
     if (stack >> 63) {
         struct stash *stash = stash_place(stack);
         if (!stash || stash->stack != stack)
-            return 0;
-        kept = &stash->cut_sp;
+            return none;
+        kept = &stash->where;
     }
-    sp = *kept;
-    *kept = 0;
-    return sp;
+    if (root || sp >= kept->over)
+        kept->over = 0;
+    struct cut found = *kept;
+    kept->dead = 0;
+    return found;
+}
+
+INLINE void cut_at(struct cut *where, u64 sp)
+{
+    if (sp > where->dead)
+        where->dead = sp;
+    if (sp > where->over)
+        where->over = sp;
 }
 #endif
 
@@ -225,9 +241,11 @@ INLINE u64 dead_below(struct run *r, u64 stack)
 INLINE void find_parent(struct run *r, int root)
 {
     struct event *e = r->e;
-    u64 key = e->stack, dead = 0;
+    u64 key = e->stack;
 #if FILTERED
-    dead = dead_below(r, key);
+    struct cut cut = where_cut(r, key, e->sp, root);
+#else
+    struct cut cut = {};
 #endif
     struct shadow *shadow = shadow_of(key);
     if (!shadow) {
@@ -256,7 +274,7 @@ INLINE void find_parent(struct run *r, int root)
             break;
         struct slot *top = &shadow->slots[(depth - 1) & (MAX_DEPTH - 1)];
         u64 sp = top->sp, ret = top->ret;
-        if (sp <= dead) {
+        if (FILTERED && sp <= cut.dead) {
             /* returned */
         } else if (sp > e->sp) {
             /* A live frame's slot still holds its return address; a return probe puts its trampoline there. */
@@ -270,6 +288,8 @@ INLINE void find_parent(struct run *r, int root)
         }
         depth--;
     }
+    if (cut.over && (!e->parent_sp || e->parent_sp > cut.over))
+        e->flags |= FLAG_CUT;
     /* By way of memory, or the verifier goes through all that follows once for each depth. */
     *(volatile u64 *)&shadow->depth = depth;
     depth = *(volatile u64 *)&shadow->depth;
@@ -704,7 +724,7 @@ INLINE struct stash *stash_at(u64 stack)
     if (stash && stash->stack != stack) {
         stash->hole = stash->stack != 0;
         stash->stack = stack;
-        stash->count = stash->cut = stash->cut_sp = 0;
+        stash->count = stash->cut = stash->where.dead = stash->where.over = 0;
     }
     return stash;
 }
@@ -721,16 +741,14 @@ INLINE void cut_here(struct scratch *s, u64 sp)
 #endif
     if (interrupt) {
         s->cut_interrupt = 1;
-        if (sp > s->cut_sp)
-            s->cut_sp = sp;
+        cut_at(&s->where, sp);
         return;
     }
     struct stash *stash = stash_at(stack);
     if (!stash)
         return;
     stash->cut = stash->count;
-    if (sp > stash->cut_sp)
-        stash->cut_sp = sp;
+    cut_at(&stash->where, sp);
 }
 
 INLINE struct stash *stash_of(struct run *r, u64 stack)

@@ -75,8 +75,8 @@ class Flag(IntFlag):
     HOLE = 256
     """What was kept back before it on the same stack is gone: the room for it was full."""
     CUT = 512
-    """Kept back, too, while a packet that the filter rejects was handled on the same stack: whose helper this was is
-    not known."""
+    """A packet that the filter rejects, or that is left out, was handled on the same stack while this was kept back, or
+    may have stood between this and its caller: whose helper this was is not known."""
     LATE = 1024
     """The packet matched only after it had been rejected (translated meanwhile, say): its past is not known."""
 
