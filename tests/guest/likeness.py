@@ -9,7 +9,8 @@ runs of a kernel that does all right:
   the piece.
 * *How many segments TCP sends, and why just then.* Acknowledgements are held back, merged, sent by a timer. Where
   there is TCP, a piece must occur, not as often; and what TCP itself decides (trees of ``tcp_*``) is not compared as
-  a whole. Its edges are, as all edges are.
+  a whole. Its edges are, as all edges are. How many segments TCP puts into one buffer follows from the round trip that
+  it measured, so where such a buffer is cut (:data:`SEGMENTS`), equal segments one after another are told once.
 * *What comes by itself*: a timer, an interrupt, a copy that goes another way. It does not come each time.
 
 Hence the rule, for each shape of a tree in a scenario: the lowest and the highest number of times that the one saw it
@@ -22,6 +23,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 from tests.guest.ftrace import Call, cut
@@ -37,6 +39,9 @@ WAITING = frozenset({"tcp_add_backlog"})
 ASIDE = frozenset({("xfrm_state_find", "sk_filter_trim_cap")})
 """Edges to buffers that are no IPv4 packets, which kpath leaves out: a state that is missing is asked for by netlink
 (net/xfrm/xfrm_state.c:km_query), and the key daemon's socket may have a filter."""
+
+SEGMENTS = frozenset({"xfrm_output_gso"})
+"""Who cuts a buffer and sends each segment by a call of its own (net/xfrm/xfrm_output.c:xfrm_output_gso)."""
 
 TCP = "tcp_v4_rcv"
 """Who sees this has seen TCP."""
@@ -87,6 +92,8 @@ def sight(roots: Iterable[Call], begin: Collection[str], without: Collection[str
 def _trees(call: Call, without: Collection[str]) -> Iterator[Tree]:
     inside = (child for child in call.children if (call.name, child.name) not in ASIDE)
     below = tuple(t for child in inside for t in _trees(child, without))
+    if call.name in SEGMENTS:
+        below = tuple(tree for tree, _ in groupby(below))
     if call.name in without or call.name in WAITING:
         yield from below
     else:

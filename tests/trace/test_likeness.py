@@ -145,3 +145,10 @@ def test_how_often_a_poll_found_nothing_is_chance() -> None:
     assert not differences([see(idle, begin=roots)], [see(idle, idle, begin=roots)])
     assert differences([see(busy, begin=roots)], [see(busy, busy, begin=roots)])
     assert differences([see(busy, begin=roots)], [see(idle, busy, begin=roots)])
+
+
+def test_how_many_segments_were_cut_is_chance_and_what_became_of_each_is_not() -> None:
+    cut, sent = "poll\n  xfrm_output_gso\n    __skb_gso_segment\n", "    xfrm_output_resume\n      esp_output\n"
+    assert not differences([see(cut + 4 * sent)], [see(cut + 5 * sent)])
+    assert differences([see(cut + 4 * sent)], [see(cut + 3 * sent + "    xfrm_output_resume\n")])
+    assert differences([see(cut + sent)], [see(cut)])
