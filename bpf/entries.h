@@ -4,6 +4,7 @@
  */
 
 int frame(struct pt_regs *ctx) { return enter(ctx, CLASS_FRAME, 0, 0); }
+int inner(struct pt_regs *ctx) { return enter(ctx, CLASS_FRAME + CLASS_INNER, 0, 0); }
 int root(struct pt_regs *ctx) { return enter(ctx, CLASS_ROOT, 0, 0); }
 
 /* The number is the position of the sk_buff among the arguments (rdi, rsi, rdx, rcx), which BTF tells. */

@@ -28,6 +28,8 @@
 #define RB_NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: userspace polls, a wake-up would cost more than the event */
 
 #define CLASS_GATE 64 /* added to the class of functions at which a packet that was rejected is looked at again */
+#define CLASS_INNER 128 /* added to that of functions without a packet that are about the packet in whose functions they are */
+#define PLAIN_CLASS(cls) ((cls) & ~(u64)(CLASS_GATE | CLASS_INNER))
 #define KIND_BRIEF 255 /* of an event that is not complete, see frame_aside() */
 #define MATCHED 1
 #define REJECTED 2 /* passed over, unless it looks otherwise at a gate: translated, sent by another device, marked */
@@ -59,6 +61,8 @@ struct shadow {
 struct cut {
     u64 dead; /* the outermost since a frame was last seen there: what was seen below has returned */
     u64 over; /* the outermost that may still be running: whose callers are not known */
+    u64 caller; /* its return address */
+    u64 entered; /* how userspace entered the kernel when it was seen, on a task's stack */
 };
 
 #define FILTER_BY_PLACE (FILTER_NETNS || FILTER_IFINDEX)
@@ -71,6 +75,10 @@ struct stash {
     u64 cut; /* of them, those before a packet that was passed over */
     struct cut where;
     u64 first; /* for bring_out() */
+    u64 floor; /* events before this one are overwritten, or were thrown away */
+    u64 spare[6];
+};
+struct aside {
     struct event events[STASH_SIZE];
 };
 
@@ -90,6 +98,7 @@ struct scratch {
     u64 last_skb, last_birth, last_generation; /* the packet that this CPU saw last, if it is one to be told of */
     u64 rejected_skb, rejected_generation, rejected_looks; /* the last one that was passed over */
     u64 rejected_for_good;
+    u64 open_skb, open_generation, open_birth; /* the last one of which nothing is decided yet, at least not here */
     u64 last_late;
     u64 interrupt_stack; /* the bottom of this CPU's */
     u64 cut_interrupt; /* a packet was passed over on that since an event was last put aside */
@@ -108,8 +117,8 @@ struct scratch {
 #if FILTER_PCAP || !DIRECT_TYPE
     u8 packet[PACKET_BYTES];
 #endif
-    struct shadow blank_shadow;
-};
+    struct shadow blank_shadow, interrupt_shadow;
+} __attribute__((aligned(128)));
 
 /* One hit. */
 struct run {
@@ -141,19 +150,21 @@ struct counters {
     u64 spare[6];
 };
 
-BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
+BPF_ARRAY(scratches, struct scratch, CPU_PLACES);
 BPF_PROG_ARRAY(bodies, 2); /* body(), which all programs at the entry of a function go on to, and decide() */
 /* By CPU and mapped into userspace, not per-CPU: a system call that reads a map makes its CPU skip all probes meanwhile. */
-BPF_F_TABLE("array", u32, struct counters, counts, CPUS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct counters, counts, CPU_PLACES, BPF_F_MMAPABLE);
+#define SCRATCH(cpu) (&ELEMENTS(struct scratch, scratches)[(cpu) & (CPU_PLACES - 1)])
+#define COUNTERS(cpu) (&ELEMENTS(struct counters, counts)[(cpu) & (CPU_PLACES - 1)])
 /* LRU, because a life whose end a probe missed would otherwise keep its place for ever. */
 BPF_TABLE("lru_hash", u64, struct packet, packets, PACKET_SLOTS);
-BPF_ARRAY(home_shadows, struct shadow, HOME_SLOTS);
+BPF_ARRAY(homes, struct shadow, HOME_SLOTS);
 BPF_TABLE("lru_hash", u64, struct shadow, shadows, STACK_SLOTS);
 /* By the address of a buffer, how many lives ended there: what a CPU remembers of a packet holds while it stays equal. */
 BPF_ARRAY(generations, u64, GENERATIONS);
-BPF_PERCPU_ARRAY(interrupt_shadow, struct shadow, 1);
 #if FILTERED
 BPF_ARRAY(stashes, struct stash, STASHES);
+BPF_ARRAY(asides, struct aside, STASHES);
 #endif
 #if SAMPLED
 struct control {
@@ -175,7 +186,7 @@ struct taken {
     u64 count, spare[7];
 };
 #if SLOTS
-BPF_F_TABLE("array", u32, struct taken, taken, CPUS, BPF_F_MMAPABLE); /* written by userspace: how many it has read */
+BPF_F_TABLE("array", u32, struct taken, taken, CPU_PLACES, BPF_F_MMAPABLE); /* written by userspace: how many it has read */
 #elif RING
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 #else
@@ -184,29 +195,35 @@ BPF_PERF_OUTPUT(events);
 
 /* ---- frames ---- */
 
+#if DIRECT_TYPE
+#define ENTRY(s, stack) entry_from_user(0, stack)
+#else
+#define ENTRY(s, stack) entry_from_user((s)->user_regs, stack)
+#endif
+
 /* A task's shadow is found by its stack, in most cases without a search: whoever comes to a place of the array first
  * keeps it, for stacks are used by one task after another. A CPU has one interrupt stack, and only it runs there.
  */
-INLINE struct shadow *shadow_of(u64 stack)
+INLINE struct shadow *shadow_of(struct scratch *s, u64 stack)
 {
-    u32 zero = 0, at = (u32)((stack * 0x9E3779B97F4A7C15ULL) >> 40) & (HOME_SLOTS - 1);
-    if (!(stack >> 63)) {
-        struct shadow *own = interrupt_shadow.lookup(&zero);
-        asm volatile("" : "+r"(own)); /* or the compiler makes one call of the two, which the kernel cannot inline */
-        return own;
-    }
-    struct shadow *home = home_shadows.lookup(&at);
-    if (home && !home->stack)
+    if (!(stack >> 63))
+        return &s->interrupt_shadow;
+    struct shadow *home = &ELEMENTS(struct shadow, homes)[(stack * 0x9E3779B97F4A7C15ULL >> 40) & (HOME_SLOTS - 1)];
+    if (!home->stack)
         home->stack = stack;
-    return home && home->stack == stack ? home : shadows.lookup(&stack);
+    return home->stack == stack ? home : shadows.lookup(&stack);
 }
 
 #if FILTERED
+INLINE u32 stash_number(u64 stack)
+{
+    return (stack * 0x9E3779B97F4A7C15ULL >> 40) & (STASHES - 1);
+}
+
 /* The place of a stack, which another stack may have. */
 INLINE struct stash *stash_place(u64 stack)
 {
-    u32 at = (u32)((stack * 0x9E3779B97F4A7C15ULL) >> 40) & (STASHES - 1);
-    return stashes.lookup(&at);
+    return &ELEMENTS(struct stash, stashes)[stash_number(stack)];
 }
 
 /* A packet that was passed over has left no frames, and its functions were called in the same places as those of the
@@ -217,7 +234,7 @@ INLINE struct cut where_cut(struct run *r, u64 stack, u64 sp, int root)
     struct cut *kept = &r->s->where, none = {};
     if (stack >> 63) {
         struct stash *stash = stash_place(stack);
-        if (!stash || stash->stack != stack)
+        if (stash->stack != stack)
             return none;
         kept = &stash->where;
     }
@@ -228,12 +245,31 @@ INLINE struct cut where_cut(struct run *r, u64 stack, u64 sp, int root)
     return found;
 }
 
-INLINE void cut_at(struct cut *where, u64 sp)
+/* `stack`: a task's, or 0 for the interrupt stack. */
+INLINE void cut_at(struct scratch *s, struct cut *where, u64 stack, u64 sp)
 {
     if (sp > where->dead)
         where->dead = sp;
-    if (sp > where->over)
+    if (sp > where->over) {
         where->over = sp;
+        where->caller = LOOK(u64, sp, 0);
+        where->entered = stack ? ENTRY(s, stack) : 0;
+    }
+}
+
+/* Is this in a function of a packet that was passed over? */
+INLINE int is_passed_over(struct scratch *s, u64 stack, u64 sp)
+{
+    struct cut *where = &s->where;
+    if (stack >> 63) {
+        struct stash *stash = stash_place(stack);
+        if (stash->stack != stack)
+            return 0;
+        where = &stash->where;
+    }
+    if (sp >= where->over || LOOK(u64, where->over, 0) != where->caller)
+        return 0;
+    return !(stack >> 63) || where->entered == ENTRY(s, stack);
 }
 #endif
 
@@ -247,7 +283,7 @@ INLINE void find_parent(struct run *r, int root)
 #else
     struct cut cut = {};
 #endif
-    struct shadow *shadow = shadow_of(key);
+    struct shadow *shadow = shadow_of(r->s, key);
     if (!shadow) {
         shadows.update(&key, &r->s->blank_shadow);
         shadow = shadows.lookup(&key);
@@ -258,11 +294,7 @@ INLINE void find_parent(struct run *r, int root)
     }
     u64 depth = root ? 0 : shadow->depth;
     if (key >> 63) {
-        #if DIRECT_TYPE
-        u64 entered = entry_from_user(0, key);
-#else
-        u64 entered = entry_from_user(r->s->user_regs, key);
-#endif
+        u64 entered = ENTRY(r->s, key);
         if (shadow->entered != entered)
             depth = 0;
         shadow->entered = entered;
@@ -521,8 +553,14 @@ INLINE int followed_protocol(struct event *e)
 
 INLINE u64 *generation_of(u64 skb)
 {
-    u32 at = (skb >> 8) & (GENERATIONS - 1);
-    return generations.lookup(&at);
+    return &ELEMENTS(u64, generations)[(skb >> 8) & (GENERATIONS - 1)];
+}
+
+INLINE void still_open(struct scratch *s, u64 skb, u64 birth, u64 generation)
+{
+    s->open_skb = skb;
+    s->open_birth = birth;
+    s->open_generation = generation;
 }
 
 /* Finds or begins the life of this buffer; 0 when it is none that kpath follows. */
@@ -531,13 +569,18 @@ INLINE int identify(struct run *r, int begin_life)
     struct event *e = r->e;
     u64 key = e->skb;
     u64 *generation = generation_of(key);
-    if (!generation)
-        return 0;
     if (r->s->last_skb == key && r->s->last_generation == *generation) {
         e->birth = r->s->last_birth;
         e->flags |= r->s->last_late ? FLAG_MATCHED | FLAG_LATE : FLAG_MATCHED;
         return 1;
     }
+#if FILTERED
+    /* The end of a packet is told by what all CPUs know of it. */
+    if (begin_life && r->s->open_skb == key && r->s->open_generation == *generation) {
+        e->birth = r->s->open_birth;
+        return 1;
+    }
+#endif
     struct packet *known = packets.lookup(&key);
     if (known) {
         e->birth = known->birth;
@@ -547,6 +590,8 @@ INLINE int identify(struct run *r, int begin_life)
             r->s->last_skb = key;
             r->s->last_birth = known->birth;
             r->s->last_generation = *generation;
+        } else if (!known->matched) {
+            still_open(r->s, key, known->birth, *generation);
         }
         return 1;
     }
@@ -560,7 +605,9 @@ INLINE int identify(struct run *r, int begin_life)
     }
     e->birth = e->time;
     e->flags |= FLAG_BORN;
-    if (!FILTERED)
+    if (FILTERED)
+        still_open(r->s, key, e->birth, *generation);
+    else
         e->flags |= FLAG_MATCHED;
     return 1;
 }
@@ -583,8 +630,8 @@ INLINE int place_event(struct run *r)
     u32 at = RINGS * SLOTS + r->cpu;
     r->drafted = 1;
 #if SLOTS
-    struct taken *read = taken.lookup(&r->cpu);
-    if (read && r->cpu < RINGS && r->c->written - read->count < SLOTS) {
+    u64 read = ELEMENTS(struct taken, taken)[r->cpu & (CPU_PLACES - 1)].count;
+    if (r->cpu < RINGS && r->c->written - read < SLOTS) {
         r->drafted = 0;
         at = r->cpu * SLOTS + (r->c->written & (SLOTS - 1));
     }
@@ -694,13 +741,15 @@ INLINE int wanted(struct run *r)
     u32 wire = swap16(e->tot_len);
     if (!(e->flags & FLAG_HEADER))
         return 0;
-    if (!wire) /* not filled in yet: __ip_local_out does it */
-        wire = e->len;
-    u32 there = wire < r->linear ? wire : r->linear;
 #if DIRECT_TYPE
     if (READ(r->s->packet, PACKET_BYTES, r->header))
         return 0;
 #endif
+    if (!wire) { /* not filled in yet, __ip_local_out does it; of BIG TCP it stays 0 */
+        wire = e->len;
+        *(u16 *)(r->s->packet + 2) = wire > 0xffff ? 0 : swap16(wire);
+    }
+    u32 there = wire < r->linear ? wire : r->linear;
     if (!pcap_match(r->s->packet, there < PACKET_BYTES ? there : PACKET_BYTES, wire))
         return 0;
 #endif
@@ -714,6 +763,7 @@ INLINE void pass_over(struct scratch *s, u64 skb, u64 generation, u64 looks, int
     s->rejected_for_good = for_good;
     s->rejected_skb = skb;
     s->rejected_generation = generation;
+    s->open_skb = 0;
     if (!s->interrupt_stack)
         s->interrupt_stack = interrupt_stack(bpf_get_smp_processor_id());
 }
@@ -721,10 +771,10 @@ INLINE void pass_over(struct scratch *s, u64 skb, u64 generation, u64 looks, int
 INLINE struct stash *stash_at(u64 stack)
 {
     struct stash *stash = stash_place(stack);
-    if (stash && stash->stack != stack) {
+    if (stash->stack != stack) {
         stash->hole = stash->stack != 0;
         stash->stack = stack;
-        stash->count = stash->cut = stash->where.dead = stash->where.over = 0;
+        stash->count = stash->cut = stash->floor = stash->where.dead = stash->where.over = 0;
     }
     return stash;
 }
@@ -741,20 +791,18 @@ INLINE void cut_here(struct scratch *s, u64 sp)
 #endif
     if (interrupt) {
         s->cut_interrupt = 1;
-        cut_at(&s->where, sp);
+        cut_at(s, &s->where, 0, sp);
         return;
     }
     struct stash *stash = stash_at(stack);
-    if (!stash)
-        return;
     stash->cut = stash->count;
-    cut_at(&stash->where, sp);
+    cut_at(s, &stash->where, stack, sp);
 }
 
 INLINE struct stash *stash_of(struct run *r, u64 stack)
 {
     struct stash *stash = stash_at(stack);
-    if (stash && !(stack >> 63)) {
+    if (!(stack >> 63)) {
         if (stack != r->cpu) { /* what that CPU passed over on its interrupt stack is not known here */
             stash->cut = stash->count;
         } else if (r->s->cut_interrupt) {
@@ -765,42 +813,78 @@ INLINE struct stash *stash_of(struct run *r, u64 stack)
     return stash;
 }
 
-INLINE void put_aside(struct run *r)
+INLINE struct aside *asides_of(u64 stack)
+{
+    u32 at = stash_number(stack);
+#if LARGE_VALUES
+    return &ELEMENTS(struct aside, asides)[at];
+#else
+    return asides.lookup(&at);
+#endif
+}
+
+INLINE void put_aside(struct run *r, struct packet *packet)
 {
     u64 key = r->e->stack;
     struct stash *stash = stash_of(r, key);
-    if (!stash)
+    struct aside *aside = asides_of(key);
+    if (!aside)
         return;
-    u64 skb = r->e->skb;
-    struct packet *packet = skb ? packets.lookup(&skb) : 0;
     if (packet) {
         packet->last_stash = key + 1;
         if (!packet->first_stash)
             packet->first_stash = key + 1;
     }
     r->e->flags |= FLAG_STASHED;
-    u64 at = stash->count & (STASH_SIZE - 1);
-    __builtin_memcpy(&stash->events[at], r->e, sizeof(struct event));
+    __builtin_memcpy(&aside->events[stash->count & (STASH_SIZE - 1)], r->e, sizeof(struct event));
     stash->count++;
+}
+
+/* Throws away the newest of what waits on this stack as far as it has returned, or is of the packet that is passed over: it
+ * led to nothing that is wanted. `sp`: below it nothing is alive.
+ */
+INLINE void throw_away(u64 stack, u64 sp, u64 skb)
+{
+    struct stash *stash = stash_place(stack);
+    struct aside *aside = asides_of(stack);
+    if (!aside || stash->stack != stack)
+        return;
+    u64 count = stash->count, floor = count > STASH_SIZE ? count - STASH_SIZE : 0;
+    if (stash->floor < floor)
+        stash->floor = floor;
+    floor = stash->floor;
+    for (u64 i = 0; i < STASH_SIZE && count > floor; i++) {
+        struct event *e = &aside->events[(count - 1) & (STASH_SIZE - 1)];
+        int alive = e->sp > sp && LOOK(u64, e->sp, 0) == e->caller;
+        if (e->kind == KIND_BRIEF ? alive : e->skb != skb)
+            break;
+        count--;
+    }
+    stash->count = count;
+    if (stash->cut > count)
+        stash->cut = count;
 }
 
 /* A function without a packet: its event waits for the packet that comes, and mostly none that is wanted does. So it is
  * made where it waits, and only of what is known; the rest is filled in when it is brought out.
  */
-INLINE int frame_aside(struct scratch *s, u64 cls, u64 ip, u64 sp)
+INLINE int frame_aside(struct scratch *s, u64 cls, u64 ip, u64 sp, int inner)
 {
     struct run run, *r = &run;
     r->s = s;
     r->cpu = bpf_get_smp_processor_id();
-    r->c = counts.lookup(&r->cpu);
-    if (!r->c)
-        return 0;
+    r->c = COUNTERS(r->cpu);
     r->c->hits++;
     u64 stack = stack_of(sp, r->cpu);
-    struct stash *stash = stash_of(r, stack);
-    if (!stash)
+    if (inner && is_passed_over(s, stack, sp))
         return 0;
-    struct event *e = r->e = &stash->events[stash->count & (STASH_SIZE - 1)];
+    struct stash *stash = stash_of(r, stack);
+    struct aside *aside = asides_of(stack);
+    if (!aside)
+        return 0;
+    if (cls == CLASS_ROOT)
+        throw_away(stack, sp, 0);
+    struct event *e = r->e = &aside->events[stash->count & (STASH_SIZE - 1)];
     e->time = bpf_ktime_get_ns();
     e->ip = ip;
     e->sp = sp;
@@ -839,25 +923,28 @@ INLINE void complete(struct event *e)
 INLINE void bring_out(struct pt_regs *ctx, struct run *r, u64 key)
 {
     struct stash *stash = stash_of(r, key);
-    if (!stash || !stash->count)
+    struct aside *aside = asides_of(key);
+    if (!aside || !stash->count)
         return;
     remember_comm((u32)bpf_get_current_pid_tgid());
     stash->first = stash->count > STASH_SIZE ? stash->count - STASH_SIZE : 0;
+    if (stash->first < stash->floor)
+        stash->first = stash->floor;
     if (stash->first || stash->hole) /* the oldest were overwritten, or another stack had their place */
-        stash->events[stash->first & (STASH_SIZE - 1)].flags |= FLAG_HOLE;
+        aside->events[stash->first & (STASH_SIZE - 1)].flags |= FLAG_HOLE;
     for (int i = 0; i < STASH_SIZE; i++) {
         /* Read from memory each time: of what is in registers the verifier learns at each turn, and never gets done. */
         u64 at = *(volatile u64 *)&stash->first + i;
         if (at >= *(volatile u64 *)&stash->count)
             break;
-        struct event *e = &stash->events[at & (STASH_SIZE - 1)];
+        struct event *e = &aside->events[at & (STASH_SIZE - 1)];
         if (e->kind == KIND_BRIEF)
             complete(e);
         if (at < *(volatile u64 *)&stash->cut)
             e->flags |= FLAG_CUT;
         output(ctx, r, e);
     }
-    stash->count = stash->cut = 0;
+    stash->count = stash->cut = stash->floor = 0;
     stash->hole = 0;
 }
 #endif
@@ -870,11 +957,10 @@ INLINE int left_out(struct run *r, struct packet *packet)
 {
 #if SAMPLED
     struct event *e = r->e;
-    u32 zero = 0;
     if (packet && packet->matched == LEFT_OUT)
         return 1;
-    struct control *control = controls.lookup(&zero);
-    if (!packet || !control || control->one_in < 2)
+    struct control *control = ELEMENTS(struct control, controls);
+    if (!packet || packet->matched == MATCHED || control->one_in < 2)
         return 0;
     u64 pick = bpf_get_prandom_u32();
     if (swap16(e->frag_off) & 0x3fff) /* offset, or more to come */
@@ -895,29 +981,30 @@ INLINE void send(struct pt_regs *ctx, struct run *r)
 {
     struct event *e = r->e;
 #if FILTERED
-    if (e->skb && !(e->flags & FLAG_MATCHED) && (e->flags & FLAG_HEADER || e->arp_op)) {
-        u64 key = e->skb;
-        struct packet *packet = packets.lookup(&key);
-        /* Before __ip_local_out has filled in the length it is too early; above 64 KiB the length stays 0 (BIG TCP). */
-        int complete_header = e->tot_len || e->arp_op || e->len > 0xffff;
-        int match = complete_header && wanted(r);
+    u64 key = e->skb;
+    struct packet *packet = key && !(e->flags & FLAG_MATCHED) ? packets.lookup(&key) : 0;
+    if (packet && packet->matched == MATCHED) /* by now, on another CPU */
+        e->flags |= FLAG_MATCHED;
+    if (key && !(e->flags & FLAG_MATCHED) && (e->flags & FLAG_HEADER || e->arp_op)) {
+        int match = wanted(r);
         int for_good = match && left_out(r, packet);
-        int reject = !match && packet && complete_header && (e->ifindex || !FILTER_BY_PLACE);
+        int reject = !match && packet && (e->ifindex || !FILTER_BY_PLACE);
         if (for_good || reject) {
-            u64 *generation = generation_of(key), looks = 0;
+            u64 looks = 0;
             if (reject) {
                 packet->matched = REJECTED;
                 packet->looks = looks = looks_of(key);
             }
-            if (generation)
-                pass_over(r->s, key, *generation, looks, for_good);
+            pass_over(r->s, key, *generation_of(key), looks, for_good);
+            throw_away(e->stack, e->sp, key);
             cut_here(r->s, e->sp);
             return;
         }
         if (!match) {
-            put_aside(r);
+            put_aside(r, packet);
             return;
         }
+        r->s->open_skb = 0;
         if (packet) { /* it may have come by other stacks: a sender's, another CPU's */
             if (packet->matched == REJECTED) {
                 packet->late = 1;
@@ -932,7 +1019,7 @@ INLINE void send(struct pt_regs *ctx, struct run *r)
         e->flags |= FLAG_MATCHED;
     }
     if (!(e->flags & FLAG_MATCHED)) {
-        put_aside(r);
+        put_aside(r, packet);
         return;
     }
     bring_out(ctx, r, e->stack);
@@ -1032,6 +1119,7 @@ INLINE int on_pair(struct run *r)
     e->birth = 0;
     e->flags &= ~(FLAG_BORN | FLAG_MATCHED);
     identify(r, 1);
+    r->s->open_skb = 0;
     if (matched && !(e->flags & FLAG_MATCHED)) {
         struct packet heir = {.birth = e->birth, .matched = MATCHED};
         if (e->birth)
@@ -1051,17 +1139,17 @@ INLINE int on_release(struct run *r)
         u64 key = r->first;
         u64 *generation = generation_of(key);
         packets.delete(&key);
-        if (generation)
-            __sync_fetch_and_add(generation, 1);
+        __sync_fetch_and_add(generation, 1);
         r->e->flags |= FLAG_END;
     }
     return 1;
 }
 
 /* The verdict comes when the packet may be gone: keep who it was. */
-INLINE void expect_verdict(struct event *e)
+INLINE void expect_verdict(struct run *r)
 {
-    struct shadow *shadow = shadow_of(e->stack);
+    struct event *e = r->e;
+    struct shadow *shadow = shadow_of(r->s, e->stack);
     if (shadow) {
         shadow->hook_sp = e->sp;
         shadow->hook_skb = e->skb;
@@ -1072,13 +1160,11 @@ INLINE void expect_verdict(struct event *e)
 
 /* ---- the programs ---- */
 
-INLINE int begin_run(struct run *r)
+INLINE void begin_run(struct run *r)
 {
-    u32 zero = 0;
     r->cpu = bpf_get_smp_processor_id();
-    r->s = scratches.lookup(&zero);
-    r->c = counts.lookup(&r->cpu);
-    return r->s && r->c;
+    r->s = SCRATCH(r->cpu);
+    r->c = COUNTERS(r->cpu);
 }
 
 /* A function was entered: all that there is to do, for any class. */
@@ -1107,7 +1193,7 @@ INLINE void handle(struct pt_regs *ctx, struct run *r)
 #else
     send(ctx, r);
     if (cls == CLASS_HOOK)
-        expect_verdict(r->e);
+        expect_verdict(r);
 #endif
 }
 
@@ -1117,8 +1203,7 @@ INLINE void handle(struct pt_regs *ctx, struct run *r)
 int body(struct pt_regs *ctx)
 {
     struct run run = {}, *r = &run;
-    if (!begin_run(r))
-        return 0;
+    begin_run(r);
     r->cls = r->s->cls;
     r->first = r->s->first;
     r->second = r->s->second;
@@ -1134,8 +1219,7 @@ int body(struct pt_regs *ctx)
 int decide(struct pt_regs *ctx)
 {
     struct run run = {}, *r = &run;
-    if (!begin_run(r))
-        return 0;
+    begin_run(r);
     u32 at = RINGS * SLOTS + r->cpu;
     r->e = places.lookup(&at);
     if (r->e) {
@@ -1148,7 +1232,7 @@ int decide(struct pt_regs *ctx)
 #endif
         send(ctx, r);
         if (r->cls == CLASS_HOOK)
-            expect_verdict(r->e);
+            expect_verdict(r);
     }
     DONE(r->s);
     return 0;
@@ -1161,9 +1245,9 @@ INLINE int passed_over(struct scratch *s, u64 cls, u64 sp, u64 skb, int gate)
 {
     u64 *generation = generation_of(skb);
     u64 key = skb;
-    if (!generation)
-        return 0;
     if (s->rejected_skb != skb || s->rejected_generation != *generation) {
+        if (s->open_skb == skb && s->open_generation == *generation)
+            return 0;
         struct packet *packet = packets.lookup(&key);
         if (!packet || packet->matched < REJECTED)
             return 0;
@@ -1172,10 +1256,7 @@ INLINE int passed_over(struct scratch *s, u64 cls, u64 sp, u64 skb, int gate)
     if (gate && !s->rejected_for_good && s->rejected_looks != looks_of(skb))
         return 0;
 #if COUNT_RUNS
-    u32 cpu = bpf_get_smp_processor_id();
-    struct counters *c = counts.lookup(&cpu);
-    if (c)
-        c->hits++;
+    COUNTERS(bpf_get_smp_processor_id())->hits++;
 #else
     s->passed_over++;
 #endif
@@ -1192,10 +1273,10 @@ INLINE int passed_over(struct scratch *s, u64 cls, u64 sp, u64 skb, int gate)
 /* Is this all that there is to do? */
 INLINE int soon_done(struct scratch *s, u64 cls, u64 ip, u64 sp, u64 first)
 {
-    int gate = cls >= CLASS_GATE;
-    cls -= gate ? CLASS_GATE : 0;
+    int inner = cls & CLASS_INNER, gate = cls & CLASS_GATE;
+    cls = PLAIN_CLASS(cls);
     if (cls == CLASS_FRAME || cls == CLASS_ROOT) {
-        frame_aside(s, cls, ip, sp);
+        frame_aside(s, cls, ip, sp, inner);
         return 1;
     }
     return cls != CLASS_COPY && cls != CLASS_MERGE && first && passed_over(s, cls, sp, first, gate);
@@ -1204,13 +1285,10 @@ INLINE int soon_done(struct scratch *s, u64 cls, u64 ip, u64 sp, u64 first)
 
 INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
 {
-    u32 zero = 0;
-    struct scratch *s = scratches.lookup(&zero);
-    if (!s)
-        return 0;
-#if FENTRY
     u32 cpu = bpf_get_smp_processor_id();
-    struct counters *c = counts.lookup(&cpu);
+    struct scratch *s = SCRATCH(cpu);
+#if FENTRY
+    struct counters *c = COUNTERS(cpu);
     if (BUSY(s, c))
         return 0;
 #endif
@@ -1220,7 +1298,7 @@ INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
         return 0;
     }
 #endif
-    s->cls = cls - (cls >= CLASS_GATE ? CLASS_GATE : 0);
+    s->cls = PLAIN_CLASS(cls);
     s->first = first;
     s->second = second;
     bodies.call(ctx, 0);
@@ -1233,12 +1311,12 @@ INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
 int traced(struct arguments *ctx)
 {
     struct run run = {}, *r = &run;
-    if (!begin_run(r) || BUSY(r->s, r->c))
+    begin_run(r);
+    if (BUSY(r->s, r->c))
         return 0;
     u64 cls = own_class();
-    r->cls = cls - (cls >= CLASS_GATE ? CLASS_GATE : 0);
+    r->cls = PLAIN_CLASS(cls);
     r->first = as_number(&r->s->through, ctx->first);
-    r->second = as_number(&r->s->through, ctx->second);
     r->ip = own_address();
     r->sp = entry_sp(as_number(&r->s->through, (u64)ctx), r->ip, own_distance());
     if (!r->sp) {
@@ -1249,7 +1327,10 @@ int traced(struct arguments *ctx)
 #if FILTERED
     if (!soon_done(r->s, cls, r->ip, r->sp, r->first))
 #endif
+    {
+        r->second = as_number(&r->s->through, ctx->second);
         handle((struct pt_regs *)ctx, r);
+    }
     DONE(r->s);
     return 0;
 }
@@ -1260,7 +1341,7 @@ INLINE void on_verdict(struct pt_regs *ctx, struct run *r, u64 sp, int value)
 {
     r->c->hits++;
     u64 stack = stack_of(sp, r->cpu);
-    struct shadow *shadow = shadow_of(stack);
+    struct shadow *shadow = shadow_of(r->s, stack);
     /* Kernels differ by a word in what they call the stack pointer of a return. */
     if (!shadow || sp - shadow->hook_sp + 8 > 24 || !begin_event(r))
         return;
@@ -1275,7 +1356,8 @@ INLINE void on_verdict(struct pt_regs *ctx, struct run *r, u64 sp, int value)
     shadow->hook_sp = 0;
 #if FILTERED
     if (!shadow->hook_matched) {
-        put_aside(r);
+        u64 skb = e->skb;
+        put_aside(r, skb ? packets.lookup(&skb) : 0);
         return;
     }
 #endif
@@ -1286,7 +1368,8 @@ INLINE void on_verdict(struct pt_regs *ctx, struct run *r, u64 sp, int value)
 int verdict(struct pt_regs *ctx)
 {
     struct run run = {}, *r = &run;
-    if (!begin_run(r) || BUSY(r->s, r->c))
+    begin_run(r);
+    if (BUSY(r->s, r->c))
         return 0;
     on_verdict(ctx, r, ctx->sp, (int)ctx->ax);
     DONE(r->s);
@@ -1297,7 +1380,8 @@ int verdict(struct pt_regs *ctx)
 int verdict_traced(struct arguments *ctx)
 {
     struct run run = {}, *r = &run;
-    if (!begin_run(r) || BUSY(r->s, r->c))
+    begin_run(r);
+    if (BUSY(r->s, r->c))
         return 0;
     u64 sp = as_number(&r->s->through, (u64)ctx) + own_distance();
     on_verdict((struct pt_regs *)ctx, r, sp, (int)ctx->returned);
@@ -1337,7 +1421,8 @@ INLINE void on_drop(void *ctx, struct run *r)
 int drop(void *ctx)
 {
     struct run run = {}, *r = &run;
-    if (!begin_run(r) || BUSY(r->s, r->c))
+    begin_run(r);
+    if (BUSY(r->s, r->c))
         return 0;
     on_drop(ctx, r);
     DONE(r->s);

@@ -15,6 +15,7 @@
 #define BPF_F_MMAPABLE 1024
 #define PROBING 8 /* places at which a path may be in the table */
 #define STACKS 4096 /* a power of two */
+#define GENERATIONS 4096 /* a power of two */
 #define TIMED_MASK 63 /* one packet in so many has its hops timed */
 #define CACHED 8 /* devices and routes that each CPU remembers for a tick of the kernel's clock; a power of two */
 #define STALE_NS 60000000000ULL
@@ -33,6 +34,7 @@ struct open {
 #define SLOT_SP(slot) ((slot) >> 48) /* words from the bottom of the stack */
 #define SLOT_CALLER(slot) ((slot) >> 16)
 #define SLOT_AT(slot) ((slot) & 0xffff)
+#define SLOT_BELOW_SP 0xffffffffffffULL /* a slot is further out than another if it is more than that one with these bits */
 #define SAME_PLACE(slot, other) (((slot) ^ (other)) >> 16 == 0)
 
 /* The frames seen on one stack, of all packets, innermost last. */
@@ -79,10 +81,11 @@ struct scratch {
     u8 packet[PACKET_BYTES];
 #endif
     struct packet blank;
-};
+} __attribute__((aligned(128)));
 
 #define CLASS_LIGHT_IP 100 /* as CLASS_IP and CLASS_LINK, but nothing of the packet is looked at */
 #define CLASS_LIGHT_LINK 101
+#define CLASS_INNER 0
 #define CLASS_GATE 0 /* as in kpath.bpf.c; here each packet is looked at alike */
 
 /* One hit. */
@@ -129,17 +132,19 @@ struct control {
     u64 spare[6];
 };
 
-BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
+BPF_ARRAY(scratches, struct scratch, CPU_PLACES);
 BPF_PROG_ARRAY(bodies, 1);
 /* By CPU and mapped into userspace; only one program runs on a CPU at a time (bpf_prog_active), so nothing is locked. */
-BPF_F_TABLE("array", u32, struct counters, counts, CPUS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct counters, counts, CPU_PLACES, BPF_F_MMAPABLE);
+#define SCRATCH(cpu) (&ELEMENTS(struct scratch, scratches)[(cpu) & (CPU_PLACES - 1)])
+#define COUNTERS(cpu) (&ELEMENTS(struct counters, counts)[(cpu) & (CPU_PLACES - 1)])
 BPF_F_TABLE("array", u32, struct path, paths, RINGS * PATHS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct record, places, RINGS * SLOTS, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct taken, taken, CPUS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct taken, taken, CPU_PLACES, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct control, controls, 1, BPF_F_MMAPABLE);
-BPF_ARRAY(generations, u64, 4096);
+BPF_ARRAY(generations, u64, GENERATIONS);
 /* By stack. If two stacks in use have the same place, frames are forgotten: then a hop stands in none. */
-BPF_ARRAY(shadows, struct shadow, STACKS);
+BPF_ARRAY(homes, struct shadow, STACKS);
 BPF_ARRAY(tracks, struct track, TRACKS);
 /* For packets whose place in that array another packet has: they are counted, but cannot be told of. LRU, because one
  * whose end a probe missed would otherwise keep its place for ever.
@@ -182,8 +187,7 @@ INLINE u64 mix(u64 hash, u64 word)
 
 INLINE u64 *generation_of(u64 skb)
 {
-    u32 at = (skb >> 8) & 4095;
-    return generations.lookup(&at);
+    return &ELEMENTS(u64, generations)[(skb >> 8) & (GENERATIONS - 1)];
 }
 
 INLINE struct device *device_at(struct run *r, u64 dev)
@@ -338,18 +342,18 @@ INLINE void describe(struct run *r)
 /* Is this packet one to be followed? It is the same for all of its life, and takes no place in a table. */
 INLINE int sampled(struct run *r, u64 skb)
 {
-    u32 zero = 0;
-    struct control *control = controls.lookup(&zero);
-    u64 *generation = generation_of(skb);
-    if (!control || !generation)
-        return 0;
-    return !control->sample_mask || !(mix(skb, *generation) & control->sample_mask);
+    struct control *control = ELEMENTS(struct control, controls);
+    return !control->sample_mask || !(mix(skb, *generation_of(skb)) & control->sample_mask);
 }
 
 INLINE struct track *track_of(u64 skb)
 {
     u32 at = (u32)(skb * 0x9E3779B97F4A7C15ULL >> 40) & (TRACKS - 1);
+#if LARGE_VALUES
+    return &ELEMENTS(struct track, tracks)[at];
+#else
     return tracks.lookup(&at);
+#endif
 }
 
 /* Takes the place for a new packet: free, or held by one that is so old that its end must have been missed. Of two CPUs
@@ -435,17 +439,16 @@ INLINE int known(struct run *r, u64 skb)
 /* Finds the packet, or begins to follow it; 0 when it is none that is followed. */
 INLINE int find(struct run *r, u64 skb, int begin)
 {
-    u32 zero = 0;
     if (known(r, skb))
         return 1;
     if (!begin || !sampled(r, skb))
         return 0;
-    struct control *control = controls.lookup(&zero);
+    struct control *control = ELEMENTS(struct control, controls);
     struct head *blank = &r->s->blank.head;
     blank->birth = bpf_ktime_get_ns();
     blank->hash = SEED;
     blank->timed = (r->s->births++ & TIMED_MASK) == 0;
-    blank->transient = control && blank->birth < control->changed + 1000000000ULL;
+    blank->transient = blank->birth < control->changed + 1000000000ULL;
     blank->matched = !FILTERED;
     return begin_packet(r, skb, blank->birth, &r->s->blank, 0);
 }
@@ -468,9 +471,8 @@ INLINE u64 entry_of(u64 *copy, u64 base)
 
 INLINE struct shadow *shadow_of(u64 base)
 {
-    u32 at = (u32)(base * 0x9E3779B97F4A7C15ULL >> 40) & (STACKS - 1);
-    struct shadow *shadow = shadows.lookup(&at);
-    if (shadow && shadow->stack != base) {
+    struct shadow *shadow = &ELEMENTS(struct shadow, homes)[(base * 0x9E3779B97F4A7C15ULL >> 40) & (STACKS - 1)];
+    if (shadow->stack != base) {
         shadow->stack = base;
         shadow->depth = 0;
     }
@@ -483,8 +485,6 @@ INLINE void check_entry(struct run *r, u64 sp)
     u64 base = bottom_of(sp);
     struct shadow *shadow = shadow_of(base);
     u64 entered = entry_of(COPY(r->s), base);
-    if (!shadow)
-        return;
     if (shadow->entered != entered)
         shadow->depth = 0;
     shadow->entered = entered;
@@ -507,22 +507,21 @@ INLINE int is_own(struct head *p, struct open *frame)
  */
 INLINE void search(struct head *p, struct shadow *shadow, u64 slot, u32 bits)
 {
-    u64 depth = shadow->depth;
+    u64 depth = shadow->depth, here = slot | SLOT_BELOW_SP;
     u32 parent = 0;
     if (depth > OPEN - 1)
         depth = OPEN - 1;
     /* What has returned goes from the top; what is left may be another packet's, in whose frames this one is. */
-    for (int i = 0; i < OPEN; i++) {
-        if (depth == 0)
-            break;
+    for (u64 i = 0; i < OPEN && depth; i++) {
         struct open *top = &shadow->frames[depth & (OPEN - 1)];
-        if (SLOT_SP(top->slot) > SLOT_SP(slot)) {
-            if (is_alive(shadow->stack, top->slot)) {
+        u64 open = top->slot;
+        if (open > here) {
+            if (is_alive(shadow->stack, open)) {
                 if (is_own(p, top))
-                    parent = SLOT_AT(top->slot) + 1;
+                    parent = SLOT_AT(open) + 1;
                 break;
             }
-        } else if (SAME_PLACE(top->slot, slot) && top->life == p->life) {
+        } else if (SAME_PLACE(open, slot) && top->life == p->life) {
             bits |= HOP_SAME_SLOT;
         }
         depth--;
@@ -533,9 +532,7 @@ INLINE void search(struct head *p, struct shadow *shadow, u64 slot, u32 bits)
     parent = *(volatile u32 *)&p->found;
     depth = *(volatile u64 *)&shadow->depth;
     u64 look = parent ? 0 : depth;
-    for (int i = 0; i < OPEN; i++) {
-        if (look == 0)
-            break;
+    for (u64 i = 0; i < OPEN && look; i++) {
         struct open *top = &shadow->frames[look & (OPEN - 1)];
         if (is_own(p, top)) {
             if (is_alive(shadow->stack, top->slot))
@@ -566,13 +563,13 @@ INLINE void step(struct head *p, struct hop *hops, u64 ip, u64 caller, u64 sp, s
         struct open *top = &shadow->frames[depth & (OPEN - 1)];
         u64 under = top->slot;
         if (same && top->life == life) {
-            if (SLOT_SP(under) <= SLOT_SP(slot)) { /* the last has returned: mostly just one has */
+            if (under <= (slot | SLOT_BELOW_SP)) { /* the last has returned: mostly just one has */
                 if (SAME_PLACE(under, slot))
                     bits |= HOP_SAME_SLOT;
                 depth--;
                 top = &shadow->frames[depth & (OPEN - 1)];
                 under = top->slot;
-                simple = top->life == life && SLOT_SP(under) > SLOT_SP(slot) && is_alive(base, under);
+                simple = top->life == life && under > (slot | SLOT_BELOW_SP) && is_alive(base, under);
             } else {
                 simple = is_alive(base, under);
             }
@@ -652,11 +649,11 @@ INLINE u32 bucket_of(u64 ns)
 
 INLINE void tell(struct run *r, struct path *path)
 {
-    struct taken *read = taken.lookup(&r->cpu);
+    u64 read = ELEMENTS(struct taken, taken)[r->cpu & (CPU_PLACES - 1)].count;
     u32 at = r->cpu * SLOTS + (r->c->told & (SLOTS - 1));
     struct record *place = places.lookup(&at);
     /* Of known paths only as many as leave room for new ones. */
-    if (!place || !read || !r->hops || r->c->told - read->count >= (path->told ? SLOTS / 2 : SLOTS)) {
+    if (!place || !r->hops || r->c->told - read >= (path->told ? SLOTS / 2 : SLOTS)) {
         r->c->untold++;
         return;
     }
@@ -743,19 +740,15 @@ INLINE int wanted(struct run *r)
 }
 #endif
 
-INLINE int begin_run(struct run *r)
+INLINE void begin_run(struct run *r)
 {
-    u32 zero = 0;
     r->cpu = bpf_get_smp_processor_id();
-    r->s = scratches.lookup(&zero);
-    r->c = counts.lookup(&r->cpu);
+    r->s = SCRATCH(r->cpu);
+    r->c = COUNTERS(r->cpu);
     r->facts = r->in = r->out = r->netns = r->ifindex = r->linear = r->header = 0;
-    if (!r->s || !r->c)
-        return 0;
 #if COUNT_RUNS
     r->c->hits++;
 #endif
-    return 1;
 }
 
 /* A packet in a function; 0 when it is none that kpath follows. */
@@ -782,10 +775,9 @@ INLINE int on_packet(struct run *r)
 /* A copy of a packet that is not followed because of the sampling is not followed, either. */
 INLINE void leave_out(struct run *r)
 {
-    u32 zero = 0;
-    struct control *control = controls.lookup(&zero);
+    struct control *control = ELEMENTS(struct control, controls);
     struct head *blank = &r->s->blank.head;
-    if (r->cls != CLASS_COPY || !control || !control->sample_mask || known(r, r->first))
+    if (r->cls != CLASS_COPY || !control->sample_mask || known(r, r->first))
         return;
     blank->birth = bpf_ktime_get_ns();
     blank->hash = SEED;
@@ -823,9 +815,8 @@ INLINE void handle(struct run *r)
             return;
     } else if (cls == CLASS_RELEASE || cls == CLASS_END) {
         if (!find(r, r->first, 0)) {
-            u64 *generation = cls == CLASS_END ? generation_of(r->first) : 0;
-            if (generation)
-                __sync_fetch_and_add(generation, 1);
+            if (cls == CLASS_END)
+                __sync_fetch_and_add(generation_of(r->first), 1);
             return;
         }
     } else if (!on_packet(r)) {
@@ -835,19 +826,16 @@ INLINE void handle(struct run *r)
         check_entry(r, r->sp);
     step(r->p, r->hops, r->ip, RETURN_ADDRESS(r->sp), r->sp, r, COPY(r->s));
     if (cls == CLASS_END) {
-        u64 *generation = generation_of(r->first);
         count_path(r, bpf_ktime_get_ns());
         end_packet(r, r->first);
-        if (generation)
-            __sync_fetch_and_add(generation, 1);
+        __sync_fetch_and_add(generation_of(r->first), 1);
     }
 }
 
 int body(struct pt_regs *ctx)
 {
     struct run run, *r = &run;
-    if (!begin_run(r))
-        return 0;
+    begin_run(r);
     r->cls = r->s->cls;
     r->first = r->s->first;
     r->second = r->s->second;
@@ -870,13 +858,10 @@ INLINE int go_on(struct pt_regs *ctx, struct scratch *s, u64 cls, u64 first, u64
 
 INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
 {
-    u32 zero = 0;
-    struct scratch *s = scratches.lookup(&zero);
-    if (!s)
-        return 0;
-#if FENTRY
     u32 cpu = bpf_get_smp_processor_id();
-    struct counters *c = counts.lookup(&cpu);
+    struct scratch *s = SCRATCH(cpu);
+#if FENTRY
+    struct counters *c = COUNTERS(cpu);
     if (BUSY(s, c))
         return 0;
 #endif
@@ -896,10 +881,10 @@ INLINE int light(u64 *copy, u64 skb, u64 ip, u64 sp)
 INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
 {
 #if COUNT_RUNS || FENTRY || !DIRECT_TYPE
-    u32 zero = 0, cpu = bpf_get_smp_processor_id();
-    struct scratch *s = scratches.lookup(&zero);
-    struct counters *c = counts.lookup(&cpu);
-    if (!s || !c || BUSY(s, c))
+    u32 cpu = bpf_get_smp_processor_id();
+    struct scratch *s = SCRATCH(cpu);
+    struct counters *c = COUNTERS(cpu);
+    if (BUSY(s, c))
         return 0;
     if (!light(COPY(s), skb, HERE(ctx), ctx->sp))
         return go_on(ctx, s, cls, skb, 0);
@@ -918,11 +903,11 @@ INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
 int traced(struct arguments *ctx)
 {
     struct run run, *r = &run;
-    if (!begin_run(r) || BUSY(r->s, r->c))
+    begin_run(r);
+    if (BUSY(r->s, r->c))
         return 0;
     r->cls = own_class();
     r->first = as_number(&r->s->through, ctx->first);
-    r->second = as_number(&r->s->through, ctx->second);
     r->ip = (u32)own_address();
     r->sp = entry_sp(as_number(&r->s->through, (u64)ctx), r->ip, own_distance());
     if (!r->sp) {
@@ -930,8 +915,10 @@ int traced(struct arguments *ctx)
         DONE(r->s);
         return 0;
     }
-    if ((r->cls != CLASS_LIGHT_IP && r->cls != CLASS_LIGHT_LINK) || !light(COPY(r->s), r->first, r->ip, r->sp))
+    if ((r->cls != CLASS_LIGHT_IP && r->cls != CLASS_LIGHT_LINK) || !light(COPY(r->s), r->first, r->ip, r->sp)) {
+        r->second = as_number(&r->s->through, ctx->second);
         handle(r);
+    }
     DONE(r->s);
     return 0;
 }
@@ -952,7 +939,8 @@ int drop(void *ctx)
     struct run run, *r = &run;
     u64 skb = 0, location = 0;
     u32 reason = 0;
-    if (!begin_run(r) || BUSY(r->s, r->c))
+    begin_run(r);
+    if (BUSY(r->s, r->c))
         return 0;
     READ(&skb, sizeof(skb), ctx + KFREE_SKB_skbaddr);
     READ(&location, sizeof(location), ctx + KFREE_SKB_location);

@@ -23,6 +23,11 @@ static void *(*const direct)(u64 address, u32 type) = (void *)DIRECT_CALL;
     })
 #endif
 
+/* The elements of an array by their address, which the kernel writes into the program: no lookup. For it, the array is one
+ * value (kpath/capture/bytecode.py); so an index must be bounded by a mask.
+ */
+#define ELEMENTS(kind, map) ((kind *)bpf_pseudo_fd(2 /* BPF_PSEUDO_MAP_VALUE */, ELEMENTS_OF_##map))
+
 #define ETH_P_IP 0x0800
 #define ETH_P_ARP 0x0806
 #define IPPROTO_ICMP 1

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kpath.kernel.libbpf import libbpf
 
 WIDTH = 8
 """Bytes of an instruction."""
-_LOAD_IMM64, _MAP_FD = 0x18, 1
+_NAMES = ("scratches", "counts", "generations", "taken", "controls", "homes", "stashes", "asides", "tracks")
+ARRAYS = {name: 0x4B000000 + at for at, name in enumerate(_NAMES)}
+"""Arrays whose address the kernel writes into the program, and what stands for each in the text (``ELEMENTS_OF_...``).
+
+The kernel does so for a map of one value only (kernel/bpf/arraymap.c:array_map_direct_value_addr), so what the text
+reads in this way is made such a map. The text declares its elements: with values of that size BCC takes minutes."""
+
+_LOAD_IMM64, _MAP_FD, _MAP_VALUE = 0x18, 1, 2
 _INFO_BYTES = 24
 
 
@@ -56,15 +63,19 @@ def extract(bpf: Any) -> Code:
     lib.bpf_table_name.restype, lib.bpf_table_name.argtypes = ctypes.c_char_p, [ctypes.c_void_p, ctypes.c_size_t]
     names = [lib.bpf_table_name(bpf.module, i) for i in range(lib.bpf_num_tables(bpf.module))]
     fds = [int(lib.bpf_table_fd(bpf.module, name)) for name in names]
-    maps = tuple(_describe(name.decode(), fd) for name, fd in zip(names, fds, strict=True))
+    numbers = {fd: at for at, fd in enumerate(fds)}
+    numbers |= {ARRAYS[name.decode()]: at for at, name in enumerate(names) if name.decode() in ARRAYS}
     functions = {}
+    by_address: set[int] = set()
     for i in range(lib.bpf_num_functions(bpf.module)):
         name = lib.bpf_function_name(bpf.module, i)
         code = ctypes.string_at(
             lib.bpf_function_start(bpf.module, name), lib.bpf_function_size(bpf.module, name)
         )
-        functions[name.decode()] = with_maps(code, {fd: at for at, fd in enumerate(fds)})
-    return Code(maps, functions)
+        functions[name.decode()] = with_maps(code, numbers)
+        by_address |= {number for _, way, number in _maps_in(code) if way == _MAP_VALUE}
+    maps = [_describe(name.decode(), fd) for name, fd in zip(names, fds, strict=True)]
+    return Code(tuple(_as_one(m) if ARRAYS.get(m.name) in by_address else m for m in maps), functions)
 
 
 def _describe(name: str, fd: int) -> MapSpec:
@@ -75,11 +86,20 @@ def _describe(name: str, fd: int) -> MapSpec:
     return MapSpec(name, info[0], info[2], info[3], info[4], info[5])
 
 
+def _as_one(spec: MapSpec) -> MapSpec:
+    return replace(spec, value_size=spec.value_size * spec.entries, entries=1)
+
+
+def _maps_in(code: bytes) -> Iterator[tuple[int, int, int]]:
+    """Where the code names a map, in which way, and by which number."""
+    for at in range(0, len(code), WIDTH):
+        if code[at] == _LOAD_IMM64 and (way := code[at + 1] >> 4) in (_MAP_FD, _MAP_VALUE):
+            yield at, way, int.from_bytes(code[at + 4 : at + WIDTH], "little")
+
+
 def with_maps(code: bytes, numbers: Mapping[int, int]) -> bytes:
     """The code with other numbers in the place of those by which it names maps."""
     changed = bytearray(code)
-    for at in range(0, len(code), WIDTH):
-        if code[at] == _LOAD_IMM64 and code[at + 1] >> 4 == _MAP_FD:
-            number = numbers[int.from_bytes(code[at + 4 : at + WIDTH], "little")]
-            changed[at + 4 : at + WIDTH] = number.to_bytes(4, "little")
+    for at, _, number in _maps_in(code):
+        changed[at + 4 : at + WIDTH] = numbers[number].to_bytes(4, "little")
     return bytes(changed)

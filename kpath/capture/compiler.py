@@ -27,7 +27,7 @@ class Compiler(threading.Thread):
             self._importing.start()
 
     def begin(self, source: str, perf: bool = False) -> None:
-        """``perf``: BCC itself must read the perf buffer, so its own maps are used, and nothing is kept."""
+        """``perf``: BCC itself must read the perf buffer, so its own map is used, and nothing is kept."""
         self._source, self._perf = source, perf
         self.start()
 
@@ -55,7 +55,7 @@ class Compiler(threading.Thread):
         bpf = program.compile_program(self._source)
         code = extract(bpf)
         if self._perf:
-            return Loaded(code, {spec.name: bpf[spec.name].map_fd for spec in code.maps}, bpf)
+            return Loaded(code, {"events": bpf["events"].map_fd}, bpf)
         bpf.cleanup()
         self._kept.put(name, code)
         return Loaded(code)

@@ -16,6 +16,8 @@ from kpath.kernel.libbpf import libbpf, quiet
 
 KPROBE, TRACEPOINT, TRACING = 2, 5, 26
 """``enum bpf_prog_type``."""
+_ARRAY, _LARGE = 2, 32 << 20
+"""``BPF_MAP_TYPE_ARRAY``, and more bytes than any array of the programs has."""
 _LICENCE = b"GPL"
 _NAME_BYTES = 15
 _LOG_BYTES = 1 << 20
@@ -166,6 +168,16 @@ class Loaded:
         if self.owner is not None:
             self.owner.cleanup()
             self.owner = None
+
+
+def takes_large_values() -> bool:
+    """May one value of an array have more than 4 MiB? It might not as long as a system call had to copy it in one piece
+    (kernel/bpf/arraymap.c:array_map_alloc_check, KMALLOC_MAX_SIZE)."""
+    try:
+        os.close(_create(MapSpec("kpath_ask", _ARRAY, 4, _LARGE, 1, 0)))
+    except OSError:
+        return False
+    return True
 
 
 def _create(spec: MapSpec) -> int:

@@ -361,4 +361,11 @@ GATES = frozenset({
 })  # fmt: skip
 """Functions at which a packet that a filter has rejected is looked at again: it may have been translated, or marked."""
 
+INNER = frozenset({
+    "__netif_receive_skb_core", "ip_rcv_finish_core", "__udp4_lib_lookup", "__inet_lookup_established",
+    "__inet_lookup_listener",
+})  # fmt: skip
+"""Functions that are about the one packet in whose functions they are and lead to no other one, though where the packet
+is among their arguments may not be known."""
+
 PLAN_BY_NAME: dict[str, Planned] = {p.name: p for p in PLAN}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kpath
-from kpath.capture import direct, fentry, paths, schema
+from kpath.capture import bytecode, direct, fentry, paths, schema
 from kpath.capture.errors import CaptureSetupError
 
 PAGE = 4096
@@ -95,16 +95,18 @@ def slots(ring_bytes: int) -> int:
 
 def text(
     offsets: str, selection: Selection, sizes: Sizes, buffer: str, direct_type: int = 0, mode: str = "events",
-    count_runs: bool = True, through_fentry: bool = False,
+    count_runs: bool = True, through_fentry: bool = False, large_values: bool = False,
 ) -> str:  # fmt: skip
     """The whole C text. ``buffer`` is mapped, ring or perf; ``direct_type``: see :mod:`kpath.capture.direct`;
     ``mode`` is events or paths; ``count_runs``: count each run of a program, which tells what kprobes missed where the
-    kernel does not; ``through_fentry``: with the programs of :mod:`kpath.capture.fentry`."""
+    kernel does not; ``through_fentry``: with the programs of :mod:`kpath.capture.fentry`; ``large_values``: see
+    :func:`kpath.capture.loader.takes_large_values`."""
     choices = {
         "DIRECT_TYPE": direct_type,
         "DIRECT_CALL": direct.CALL,
         "COUNT_RUNS": int(count_runs),
         "FENTRY": int(through_fentry),
+        "LARGE_VALUES": int(large_values),
         **fentry.MARKS,
         "FILTERED": int(selection.active),
         "SAMPLED": int(selection.sampled),
@@ -120,6 +122,8 @@ def text(
         "PACKET_SLOTS": sizes.records if mode == "paths" else sizes.packets,
         "STACK_SLOTS": sizes.stacks,
         "CPUS": possible_cpus(),
+        "CPU_PLACES": 1 << (possible_cpus() - 1).bit_length(),
+        **{f"ELEMENTS_OF_{name}": mark for name, mark in bytecode.ARRAYS.items()},
     }
     head = "".join(f"#define {name} {value}\n" for name, value in choices.items())
     texts = ("reading.h", "paths.bpf.c" if mode == "paths" else "kpath.bpf.c", "entries.h")

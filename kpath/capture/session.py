@@ -20,7 +20,7 @@ from kpath.capture.direct import direct_type
 from kpath.capture.errors import CaptureSetupError
 from kpath.capture.loader import Loaded
 from kpath.capture.offsets import defines
-from kpath.capture.plan import GATES, PLAN, Planned
+from kpath.capture.plan import GATES, INNER, PLAN, Planned
 from kpath.capture.records import joined, raw
 from kpath.capture.resolve import Probe, resolve
 from kpath.capture.ring import Events, MappedReader, PerfReader, RingReader
@@ -131,6 +131,7 @@ class Session:
         text = program.text(
             offsets, chosen.selection, chosen.sizes, self.buffer, looks_through, chosen.mode,
             count_runs=not self._counts_misses, through_fentry=self._choose_backend() == "fentry",
+            large_values=loader.takes_large_values(),
         )  # fmt: skip
         compiler.begin(text, perf=self.buffer == "perf")
         kernel = Probeability.load(self.symbols, self.btf)
@@ -178,10 +179,14 @@ class Session:
         return [replace(p, program=paths.lighten(p.program, p.name, probed)) for p in probes]
 
     def _gated(self, probe: Probe) -> str:
+        """The program; where there is a filter, the one that knows what may be left out of rejected packets."""
         kind, _, position = probe.program.rpartition("_")
         gated = f"{kind}_gate_{position}"
-        at_a_gate = self.options.selection.active and probe.name in GATES and gated in program.GATE_PROGRAMS
-        return gated if at_a_gate else probe.program
+        if not self.options.selection.active:
+            return probe.program
+        if probe.name in INNER and probe.program == "frame":
+            return "inner"
+        return gated if probe.name in GATES and gated in program.GATE_PROGRAMS else probe.program
 
     def _choose_buffer(self) -> None:
         if self.options.buffer == "ring" and not self.symbols.addresses("bpf_ringbuf_reserve"):

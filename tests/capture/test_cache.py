@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kpath.capture import cache, direct
-from kpath.capture.bytecode import Code, MapSpec, with_maps
+from kpath.capture.bytecode import ARRAYS, Code, MapSpec, with_maps
 from kpath.capture.cache import Cache
 
 KEY = "0" * 64
@@ -124,6 +124,12 @@ def test_maps_are_named_by_other_numbers() -> None:
     assert with_maps(LOAD + EXIT, {1: 0x1234}) == bytes.fromhex("1811000034120000" "0000000000000000") + EXIT
     value = bytes.fromhex("1801000001000000" "0000000000000000")  # r1 = 1, no map
     assert with_maps(value, {}) == value
+
+
+def test_arrays_are_named_by_other_numbers_where_their_address_is_asked_for() -> None:
+    mark = ARRAYS["homes"].to_bytes(4, "little")
+    asked = bytes([0x18, 0x21, 0, 0]) + mark + bytes(8)
+    assert with_maps(asked, {ARRAYS["homes"]: 3}) == bytes([0x18, 0x21, 0, 0, 3, 0, 0, 0]) + bytes(8)
 
 
 def test_calls_of_the_helper_that_does_not_exist_become_calls_of_the_kernels_function() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kpath.capture.plan import PLAN, PLAN_BY_NAME
+from kpath.capture.plan import INNER, PLAN, PLAN_BY_NAME
 from kpath.capture.program import entry_programs
 from kpath.capture.resolve import Probe, program_for, resolve
 from kpath.capture.schema import Class
@@ -48,6 +48,10 @@ def test_what_is_not_attached_says_why(probes: dict[str, Probe]) -> None:
             assert probe.reason and not probe.address, probe
         else:
             assert probe.program in entry_programs() and probe.address and probe.symbol, probe
+
+
+def test_what_is_about_the_packet_around_it_is_planned() -> None:
+    assert set(PLAN_BY_NAME) >= INNER
 
 
 def test_a_drop_is_seen_by_some_function(probes: dict[str, Probe]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -84,6 +85,12 @@ def test_what_led_to_the_packet_is_seen_too(filtered: Filtered) -> None:
     sent = [parts[0] for _, parts in filtered.journeys(filtered.mixed)]
     assert any(part.roots[0].frame.name == "udp_sendmsg" for part in sent)
     assert all(part.direction == "output" for part in sent)
+
+
+def test_helpers_of_rejected_packets_stay_in_the_kernel(filtered: Filtered) -> None:
+    """They have no packet of their own, and are sent only for the packets that are."""
+    names = Counter(frame.name for frame in filtered.trace.frames(filtered.mixed))
+    assert 0 < names["__netif_receive_skb_core"] <= names["ip_rcv"]
 
 
 def test_a_packet_that_matches_after_translation_says_so(filtered: Filtered) -> None:
