@@ -134,7 +134,7 @@ def tools() -> dict[str, Tool]:
             ],
             ready_file, of_recording,
         )
-        for more in ((), ("--sample", "16"), ("--sample", "1024"))
+        for more in ((), ("--sample", "16"), ("--sample", "64"), ("--sample", "1024"))
     } | {
         "kpath watch --mode paths": Tool(
             lambda f: [*KPATH, "watch", "any", "--plain", "--mode", "paths", "--ready-file", str(f / "ready")],
