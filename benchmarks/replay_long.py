@@ -91,11 +91,12 @@ def measure(path: Path, stage: str) -> dict[str, float]:
                 elif isinstance(chunk, Facts):
                     knowledge.add_facts(chunk.values)
                 elif isinstance(chunk, np.ndarray):
-                    ready, _ = order.push(chunk)
-                    events += len(ready)
+                    parts, _ = order.parts(chunk)
                     since = time.process_time()
-                    for at in range(0, len(ready), BLOCK):
-                        splitter.take(ready[at : at + BLOCK])
+                    for ready in parts:
+                        events += len(ready)
+                        for at in range(0, len(ready), BLOCK):
+                            splitter.take(ready[at : at + BLOCK])
                     spent += time.process_time() - since
         told["only"] = spent
     else:

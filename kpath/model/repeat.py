@@ -142,10 +142,12 @@ def _fast(
         order = Order()
         for chunk in reader:
             if isinstance(chunk, np.ndarray):
-                ready, gaps = order.push(chunk)
+                parts, gaps = order.parts(chunk)
                 if gaps and losses is None:
                     return None
-                forms.take(ready, gaps)
+                for ready in parts:
+                    forms.take(ready, gaps)
+                    gaps = []
             elif isinstance(chunk, Loss):
                 if losses is None:
                     return None

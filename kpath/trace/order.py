@@ -33,17 +33,29 @@ class Order:
 
     def push(self, events: Events) -> tuple[Events, list[Loss]]:
         """Take events as they arrived; returns those that are old enough, in order, and the gaps just found."""
+        parts, gaps = self.parts(events)
+        return joined(parts), gaps
+
+    def parts(self, events: Events) -> tuple[list[Events], list[Loss]]:
+        """The same in pieces, which are not copied where the events came in order: mostly they do in a recording."""
         if not len(events):
-            return events, []
-        old = len(self._held)
-        held = joined([self._held, events])
+            return [], []
+        time, seq = events["time"].copy(), events["seq"].copy()
+        gaps = self._gaps(events["cpu"].copy(), seq, time)
+        held = self._held
+        if _in_order(time, seq) and (not len(held) or _key(held[-1]) <= _key(events[0])):
+            self._newest = max(self._newest, int(time[-1]))
+            until = self._newest - self._window
+            before = self._release(held, until)
+            if len(self._held):
+                self._held = joined([self._held, events])
+                return [before], gaps
+            return [before, self._release(events, until)], gaps
+        held = joined([held, events])
         time, seq = held["time"].copy(), held["seq"].copy()
-        gaps = self._gaps(events["cpu"].copy(), seq[old:], time[old:])
-        later = time[1:] > time[:-1]
-        if not later.all() and not np.all(later | ((time[1:] == time[:-1]) & (seq[1:] >= seq[:-1]))):
-            held = raw(held)[np.lexsort((seq, time))].view(EVENT)
+        held = raw(held)[np.lexsort((seq, time))].view(EVENT)
         self._newest = max(self._newest, int(held["time"][-1]))
-        return self._release(held, self._newest - self._window), gaps
+        return [self._release(held, self._newest - self._window)], gaps
 
     def tick(self, now: int) -> Events:
         """The clock (CLOCK_MONOTONIC, ns) went on without events: release what is old enough."""
@@ -87,3 +99,12 @@ class Order:
                 found.append(Loss(start, end, {cpu: int(seqs[i + 1] - seqs[i] - 1)}))
             self._last_seq[cpu] = int(seqs[-1]), int(times[-1])
         return found
+
+
+def _in_order(time: Any, seq: Any) -> bool:
+    later = time[1:] > time[:-1]
+    return bool(later.all() or np.all(later | ((time[1:] == time[:-1]) & (seq[1:] >= seq[:-1]))))
+
+
+def _key(event: np.void) -> tuple[int, int]:
+    return int(event["time"]), int(event["seq"])

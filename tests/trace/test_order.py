@@ -32,6 +32,18 @@ def test_sorted_complete_and_once(batches: list[list[int]]) -> None:
     assert times == sorted(number * 10 + t for number, offsets in enumerate(batches) for t in offsets)
 
 
+def test_what_comes_in_order_is_not_copied() -> None:
+    order = Order()
+    order.parts(rows([100, 200]))
+    events = rows([WINDOW_NS + 300, 3 * WINDOW_NS], seq=2)
+    (before, first), _ = order.parts(events)
+    assert before["time"].tolist() == [100, 200] and first["time"].tolist() == [WINDOW_NS + 300]
+    assert np.shares_memory(first, events)
+    (rest,), _ = order.parts(rows([2 * WINDOW_NS + 400], seq=4))
+    assert not len(rest), "what is late is put in its place, and waits with what it overtook"
+    assert order.flush()["time"].tolist() == [2 * WINDOW_NS + 400, 3 * WINDOW_NS]
+
+
 def test_gap_in_the_numbers_of_a_cpu_is_found() -> None:
     order = Order()
     order.push(rows([100, 200]))
