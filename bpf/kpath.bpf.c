@@ -987,14 +987,17 @@ INLINE void send(struct pt_regs *ctx, struct run *r)
         e->flags |= FLAG_MATCHED;
     if (key && !(e->flags & FLAG_MATCHED) && (e->flags & FLAG_HEADER || e->arp_op)) {
         int match = wanted(r);
-        int for_good = match && left_out(r, packet);
-        int reject = !match && packet && (e->ifindex || !FILTER_BY_PLACE);
-        if (for_good || reject) {
-            u64 looks = 0;
-            if (reject) {
+        int for_good = match && left_out(r, packet), over = for_good;
+        u64 looks = 0;
+        if (!match && (e->ifindex || !FILTER_BY_PLACE)) {
+            asm volatile("" : "+r"(packet)); /* or what the compiler asks is not the pointer, and the verifier sees no check */
+            if (packet) {
                 packet->matched = REJECTED;
                 packet->looks = looks = looks_of(key);
+                over = 1;
             }
+        }
+        if (over) {
             pass_over(r->s, key, *generation_of(key), looks, for_good);
             throw_away(e->stack, e->sp, key);
             cut_here(r->s, e->sp);

@@ -34,7 +34,6 @@ struct open {
 #define SLOT_SP(slot) ((slot) >> 48) /* words from the bottom of the stack */
 #define SLOT_CALLER(slot) ((slot) >> 16)
 #define SLOT_AT(slot) ((slot) & 0xffff)
-#define SLOT_BELOW_SP 0xffffffffffffULL /* a slot is further out than another if it is more than that one with these bits */
 #define SAME_PLACE(slot, other) (((slot) ^ (other)) >> 16 == 0)
 
 /* The frames seen on one stack, of all packets, innermost last. */
@@ -507,21 +506,22 @@ INLINE int is_own(struct head *p, struct open *frame)
  */
 INLINE void search(struct head *p, struct shadow *shadow, u64 slot, u32 bits)
 {
-    u64 depth = shadow->depth, here = slot | SLOT_BELOW_SP;
+    u64 depth = shadow->depth;
     u32 parent = 0;
     if (depth > OPEN - 1)
         depth = OPEN - 1;
     /* What has returned goes from the top; what is left may be another packet's, in whose frames this one is. */
-    for (u64 i = 0; i < OPEN && depth; i++) {
+    for (int i = 0; i < OPEN; i++) {
+        if (depth == 0)
+            break;
         struct open *top = &shadow->frames[depth & (OPEN - 1)];
-        u64 open = top->slot;
-        if (open > here) {
-            if (is_alive(shadow->stack, open)) {
+        if (SLOT_SP(top->slot) > SLOT_SP(slot)) {
+            if (is_alive(shadow->stack, top->slot)) {
                 if (is_own(p, top))
-                    parent = SLOT_AT(open) + 1;
+                    parent = SLOT_AT(top->slot) + 1;
                 break;
             }
-        } else if (SAME_PLACE(open, slot) && top->life == p->life) {
+        } else if (SAME_PLACE(top->slot, slot) && top->life == p->life) {
             bits |= HOP_SAME_SLOT;
         }
         depth--;
@@ -532,7 +532,9 @@ INLINE void search(struct head *p, struct shadow *shadow, u64 slot, u32 bits)
     parent = *(volatile u32 *)&p->found;
     depth = *(volatile u64 *)&shadow->depth;
     u64 look = parent ? 0 : depth;
-    for (u64 i = 0; i < OPEN && look; i++) {
+    for (int i = 0; i < OPEN; i++) {
+        if (look == 0)
+            break;
         struct open *top = &shadow->frames[look & (OPEN - 1)];
         if (is_own(p, top)) {
             if (is_alive(shadow->stack, top->slot))
@@ -563,13 +565,13 @@ INLINE void step(struct head *p, struct hop *hops, u64 ip, u64 caller, u64 sp, s
         struct open *top = &shadow->frames[depth & (OPEN - 1)];
         u64 under = top->slot;
         if (same && top->life == life) {
-            if (under <= (slot | SLOT_BELOW_SP)) { /* the last has returned: mostly just one has */
+            if (SLOT_SP(under) <= SLOT_SP(slot)) { /* the last has returned: mostly just one has */
                 if (SAME_PLACE(under, slot))
                     bits |= HOP_SAME_SLOT;
                 depth--;
                 top = &shadow->frames[depth & (OPEN - 1)];
                 under = top->slot;
-                simple = top->life == life && under > (slot | SLOT_BELOW_SP) && is_alive(base, under);
+                simple = top->life == life && SLOT_SP(under) > SLOT_SP(slot) && is_alive(base, under);
             } else {
                 simple = is_alive(base, under);
             }
