@@ -34,6 +34,13 @@ struct open {
 #define SLOT_SP(slot) ((slot) >> 48) /* words from the bottom of the stack */
 #define SLOT_CALLER(slot) ((slot) >> 16)
 #define SLOT_AT(slot) ((slot) & 0xffff)
+#if DIRECT_TYPE
+#define FURTHER_OUT(slot, other) ((slot) > ((other) | 0xffffffffffffULL))
+typedef u64 counter;
+#else /* what the verifiers of kernels without direct reading still follow */
+#define FURTHER_OUT(slot, other) (SLOT_SP(slot) > SLOT_SP(other))
+typedef int counter;
+#endif
 #define SAME_PLACE(slot, other) (((slot) ^ (other)) >> 16 == 0)
 
 /* The frames seen on one stack, of all packets, innermost last. */
@@ -135,8 +142,6 @@ BPF_ARRAY(scratches, struct scratch, CPU_PLACES);
 BPF_PROG_ARRAY(bodies, 1);
 /* By CPU and mapped into userspace; only one program runs on a CPU at a time (bpf_prog_active), so nothing is locked. */
 BPF_F_TABLE("array", u32, struct counters, counts, CPU_PLACES, BPF_F_MMAPABLE);
-#define SCRATCH(cpu) (&ELEMENTS(struct scratch, scratches)[(cpu) & (CPU_PLACES - 1)])
-#define COUNTERS(cpu) (&ELEMENTS(struct counters, counts)[(cpu) & (CPU_PLACES - 1)])
 BPF_F_TABLE("array", u32, struct path, paths, RINGS * PATHS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct record, places, RINGS * SLOTS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct taken, taken, CPU_PLACES, BPF_F_MMAPABLE);
@@ -149,6 +154,27 @@ BPF_ARRAY(tracks, struct track, TRACKS);
  * whose end a probe missed would otherwise keep its place for ever.
  */
 BPF_TABLE("lru_hash", u64, struct packet, packets, PACKET_SLOTS);
+
+/* Arrays are looked into by address (ELEMENTS) only where memory is read directly: elsewhere the verifier would take three
+ * times as long, and come near the end of its patience.
+ */
+INLINE struct scratch *scratch_of(u32 cpu)
+{
+#if DIRECT_TYPE
+    return &ELEMENTS(struct scratch, scratches)[cpu & (CPU_PLACES - 1)];
+#else
+    return scratches.lookup(&cpu);
+#endif
+}
+
+INLINE struct counters *counters_of(u32 cpu)
+{
+#if DIRECT_TYPE
+    return &ELEMENTS(struct counters, counts)[cpu & (CPU_PLACES - 1)];
+#else
+    return counts.lookup(&cpu);
+#endif
+}
 
 /* ---- the packet at hand ---- */
 
@@ -470,8 +496,13 @@ INLINE u64 entry_of(u64 *copy, u64 base)
 
 INLINE struct shadow *shadow_of(u64 base)
 {
-    struct shadow *shadow = &ELEMENTS(struct shadow, homes)[(base * 0x9E3779B97F4A7C15ULL >> 40) & (STACKS - 1)];
-    if (shadow->stack != base) {
+    u32 at = (u32)(base * 0x9E3779B97F4A7C15ULL >> 40) & (STACKS - 1);
+#if DIRECT_TYPE
+    struct shadow *shadow = &ELEMENTS(struct shadow, homes)[at];
+#else
+    struct shadow *shadow = homes.lookup(&at);
+#endif
+    if (shadow && shadow->stack != base) {
         shadow->stack = base;
         shadow->depth = 0;
     }
@@ -484,6 +515,8 @@ INLINE void check_entry(struct run *r, u64 sp)
     u64 base = bottom_of(sp);
     struct shadow *shadow = shadow_of(base);
     u64 entered = entry_of(COPY(r->s), base);
+    if (!shadow)
+        return;
     if (shadow->entered != entered)
         shadow->depth = 0;
     shadow->entered = entered;
@@ -511,11 +544,11 @@ INLINE void search(struct head *p, struct shadow *shadow, u64 slot, u32 bits)
     if (depth > OPEN - 1)
         depth = OPEN - 1;
     /* What has returned goes from the top; what is left may be another packet's, in whose frames this one is. */
-    for (int i = 0; i < OPEN; i++) {
+    for (counter i = 0; i < OPEN; i++) {
         if (depth == 0)
             break;
         struct open *top = &shadow->frames[depth & (OPEN - 1)];
-        if (SLOT_SP(top->slot) > SLOT_SP(slot)) {
+        if (FURTHER_OUT(top->slot, slot)) {
             if (is_alive(shadow->stack, top->slot)) {
                 if (is_own(p, top))
                     parent = SLOT_AT(top->slot) + 1;
@@ -532,7 +565,7 @@ INLINE void search(struct head *p, struct shadow *shadow, u64 slot, u32 bits)
     parent = *(volatile u32 *)&p->found;
     depth = *(volatile u64 *)&shadow->depth;
     u64 look = parent ? 0 : depth;
-    for (int i = 0; i < OPEN; i++) {
+    for (counter i = 0; i < OPEN; i++) {
         if (look == 0)
             break;
         struct open *top = &shadow->frames[look & (OPEN - 1)];
@@ -565,13 +598,13 @@ INLINE void step(struct head *p, struct hop *hops, u64 ip, u64 caller, u64 sp, s
         struct open *top = &shadow->frames[depth & (OPEN - 1)];
         u64 under = top->slot;
         if (same && top->life == life) {
-            if (SLOT_SP(under) <= SLOT_SP(slot)) { /* the last has returned: mostly just one has */
+            if (!FURTHER_OUT(under, slot)) { /* the last has returned: mostly just one has */
                 if (SAME_PLACE(under, slot))
                     bits |= HOP_SAME_SLOT;
                 depth--;
                 top = &shadow->frames[depth & (OPEN - 1)];
                 under = top->slot;
-                simple = top->life == life && SLOT_SP(under) > SLOT_SP(slot) && is_alive(base, under);
+                simple = top->life == life && FURTHER_OUT(under, slot) && is_alive(base, under);
             } else {
                 simple = is_alive(base, under);
             }
@@ -651,11 +684,11 @@ INLINE u32 bucket_of(u64 ns)
 
 INLINE void tell(struct run *r, struct path *path)
 {
-    u64 read = ELEMENTS(struct taken, taken)[r->cpu & (CPU_PLACES - 1)].count;
+    struct taken *read = taken.lookup(&r->cpu);
     u32 at = r->cpu * SLOTS + (r->c->told & (SLOTS - 1));
     struct record *place = places.lookup(&at);
     /* Of known paths only as many as leave room for new ones. */
-    if (!place || !r->hops || r->c->told - read >= (path->told ? SLOTS / 2 : SLOTS)) {
+    if (!place || !read || !r->hops || r->c->told - read->count >= (path->told ? SLOTS / 2 : SLOTS)) {
         r->c->untold++;
         return;
     }
@@ -742,15 +775,18 @@ INLINE int wanted(struct run *r)
 }
 #endif
 
-INLINE void begin_run(struct run *r)
+INLINE int begin_run(struct run *r)
 {
     r->cpu = bpf_get_smp_processor_id();
-    r->s = SCRATCH(r->cpu);
-    r->c = COUNTERS(r->cpu);
+    r->s = scratch_of(r->cpu);
+    r->c = counters_of(r->cpu);
     r->facts = r->in = r->out = r->netns = r->ifindex = r->linear = r->header = 0;
+    if (!r->s || !r->c)
+        return 0;
 #if COUNT_RUNS
     r->c->hits++;
 #endif
+    return 1;
 }
 
 /* A packet in a function; 0 when it is none that kpath follows. */
@@ -837,7 +873,8 @@ INLINE void handle(struct run *r)
 int body(struct pt_regs *ctx)
 {
     struct run run, *r = &run;
-    begin_run(r);
+    if (!begin_run(r))
+        return 0;
     r->cls = r->s->cls;
     r->first = r->s->first;
     r->second = r->s->second;
@@ -861,9 +898,11 @@ INLINE int go_on(struct pt_regs *ctx, struct scratch *s, u64 cls, u64 first, u64
 INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
 {
     u32 cpu = bpf_get_smp_processor_id();
-    struct scratch *s = SCRATCH(cpu);
+    struct scratch *s = scratch_of(cpu);
+    if (!s)
+        return 0;
 #if FENTRY
-    struct counters *c = COUNTERS(cpu);
+    struct counters *c = counters_of(cpu);
     if (BUSY(s, c))
         return 0;
 #endif
@@ -884,9 +923,9 @@ INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
 {
 #if COUNT_RUNS || FENTRY || !DIRECT_TYPE
     u32 cpu = bpf_get_smp_processor_id();
-    struct scratch *s = SCRATCH(cpu);
-    struct counters *c = COUNTERS(cpu);
-    if (BUSY(s, c))
+    struct scratch *s = scratch_of(cpu);
+    struct counters *c = counters_of(cpu);
+    if (!s || !c || BUSY(s, c))
         return 0;
     if (!light(COPY(s), skb, HERE(ctx), ctx->sp))
         return go_on(ctx, s, cls, skb, 0);
@@ -905,8 +944,7 @@ INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
 int traced(struct arguments *ctx)
 {
     struct run run, *r = &run;
-    begin_run(r);
-    if (BUSY(r->s, r->c))
+    if (!begin_run(r) || BUSY(r->s, r->c))
         return 0;
     r->cls = own_class();
     r->first = as_number(&r->s->through, ctx->first);
@@ -941,8 +979,7 @@ int drop(void *ctx)
     struct run run, *r = &run;
     u64 skb = 0, location = 0;
     u32 reason = 0;
-    begin_run(r);
-    if (BUSY(r->s, r->c))
+    if (!begin_run(r) || BUSY(r->s, r->c))
         return 0;
     READ(&skb, sizeof(skb), ctx + KFREE_SKB_skbaddr);
     READ(&location, sizeof(location), ctx + KFREE_SKB_location);
