@@ -141,12 +141,9 @@ class Session:
         group = self._group = KprobeGroup(tracing, next(iter(self.symbols.addresses("_text")), 0))
         self._closers.append(group.close)
         self._sites = self._find_sites() if self.backend == "fentry" else {}
-        # Returns by kprobe always: with kprobe.multi, a second kpath would hide from the first who called. And so the
-        # entries of these functions, too: of two kinds in one place ftrace walks through a list, which costs as much
-        # as five hits (kernel/trace/ftrace.c:ftrace_ops_list_func).
-        returns = self._verdict_targets()
-        apart = {t.address for t in returns}
-        targets = returns + self._single_targets(p for p in self.probes if single or p.address in apart)
+        # Returns by kprobe always: with kprobe.multi, a second kpath would hide from the first who called. For the same
+        # reason not the entries of these functions, though two kinds in one place cost as much as ten hits.
+        targets = self._verdict_targets() + (self._single_targets(self.probes) if single else [])
         targets = [t for t in targets if t.address not in self._sites]
         failed = group.define(targets) | group.arm()
         self._drops = Tracepoint(tracing, "skb", "kfree_skb")
@@ -158,7 +155,7 @@ class Session:
         if self.backend == "fentry":
             self._attach_sites(group, text)
         if not single:
-            self._attach_multi([p for p in self.probes if p.program and p.address not in apart])
+            self._attach_multi([p for p in self.probes if p.program])
         self._settle_unrun()
         self._modules = _modules()
         self.start_ns = self._last_time = time.monotonic_ns()
