@@ -75,7 +75,7 @@ struct stash {
     u64 cut; /* of them, those before a packet that was passed over */
     struct cut where;
     u64 first; /* for bring_out() */
-    u64 floor; /* events before this one are overwritten, or were thrown away */
+    u64 floor; /* events before this one were overwritten, even if newer ones were thrown away since */
     u64 spare[6];
 };
 struct aside {
@@ -226,18 +226,23 @@ INLINE struct stash *stash_place(u64 stack)
     return &ELEMENTS(struct stash, stashes)[stash_number(stack)];
 }
 
+/* What was passed over on this stack; 0 if nothing is known of it. */
+INLINE struct cut *cut_of(struct scratch *s, u64 stack)
+{
+    if (!(stack >> 63))
+        return &s->where;
+    struct stash *stash = stash_place(stack);
+    return stash->stack == stack ? &stash->where : 0;
+}
+
 /* A packet that was passed over has left no frames, and its functions were called in the same places as those of the
  * packet before: so slots may look alive that are not, and a caller may be missing.
  */
 INLINE struct cut where_cut(struct run *r, u64 stack, u64 sp, int root)
 {
-    struct cut *kept = &r->s->where, none = {};
-    if (stack >> 63) {
-        struct stash *stash = stash_place(stack);
-        if (stash->stack != stack)
-            return none;
-        kept = &stash->where;
-    }
+    struct cut *kept = cut_of(r->s, stack), none = {};
+    if (!kept)
+        return none;
     if (root || sp >= kept->over)
         kept->over = 0;
     struct cut found = *kept;
@@ -260,14 +265,8 @@ INLINE void cut_at(struct scratch *s, struct cut *where, u64 stack, u64 sp)
 /* Is this in a function of a packet that was passed over? */
 INLINE int is_passed_over(struct scratch *s, u64 stack, u64 sp)
 {
-    struct cut *where = &s->where;
-    if (stack >> 63) {
-        struct stash *stash = stash_place(stack);
-        if (stash->stack != stack)
-            return 0;
-        where = &stash->where;
-    }
-    if (sp >= where->over || LOOK(u64, where->over, 0) != where->caller)
+    struct cut *where = cut_of(s, stack);
+    if (!where || sp >= where->over || LOOK(u64, where->over, 0) != where->caller)
         return 0;
     return !(stack >> 63) || where->entered == ENTRY(s, stack);
 }

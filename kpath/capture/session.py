@@ -65,7 +65,7 @@ class Session:
         self._say = say or (lambda _text: None)
         self._closers: list[Callable[[], None]] = []
         self.programs: dict[str, int] = {}
-        self._tables_of_bodies: dict[bool, int] = {}
+        self._body = False
         self._cast = 0
         self._counts_misses = False
         self._links: dict[str, list[MultiLink | fentry.Link]] = {}
@@ -142,7 +142,7 @@ class Session:
         self._closers.append(group.close)
         self._sites = self._find_sites() if self.backend == "fentry" else {}
         # Returns by kprobe always: with kprobe.multi, a second kpath would hide from the first who called. For the same
-        # reason not the entries of these functions, though two kinds in one place cost as much as ten hits.
+        # reason not the entries of these functions, though two kinds in one place cost as much as five hits.
         targets = self._verdict_targets() + (self._single_targets(self.probes) if single else [])
         targets = [t for t in targets if t.address not in self._sites]
         failed = group.define(targets) | group.arm()
@@ -177,12 +177,12 @@ class Session:
 
     def _gated(self, probe: Probe) -> str:
         """The program; where there is a filter, the one that knows what may be left out of rejected packets."""
-        kind, _, position = probe.program.rpartition("_")
-        gated = f"{kind}_gate_{position}"
         if not self.options.selection.active:
             return probe.program
         if probe.name in INNER and probe.program == "frame":
             return "inner"
+        kind, _, position = probe.program.rpartition("_")
+        gated = f"{kind}_gate_{position}"
         return gated if probe.name in GATES and gated in program.GATE_PROGRAMS else probe.program
 
     def _choose_buffer(self) -> None:
@@ -243,23 +243,16 @@ class Session:
         if key not in self.programs:
             kind = loader.TRACEPOINT if name == "drop" else loader.KPROBE
             how = attach.BPF_TRACE_KPROBE_MULTI if multi else 0
-            bodies = {} if name in ("drop", "verdict") else {"bodies": self._bodies(multi)}
-            self.programs[key] = self._bpf.load(name, kind, how, self._cast, instead=bodies)
+            if name not in ("drop", "verdict") and not self._body:
+                # Where all of them go on; loaded as they are, for a kernel may refuse to mix kinds in one table.
+                self.programs["body"] = self._bpf.load("body", kind, how, self._cast)
+                self._bpf.to_call("bodies", 0, self.programs["body"])
+                if self.options.selection.active and self.options.mode == "events":
+                    self.programs["decide"] = self._bpf.load("decide", kind, how, self._cast)
+                    self._bpf.to_call("bodies", 1, self.programs["decide"])
+                self._body = True
+            self.programs[key] = self._bpf.load(name, kind, how, self._cast)
         return self.programs[key]
-
-    def _bodies(self, multi: bool) -> int:
-        """The table of what the programs of that kind go on to: a kernel may refuse to mix kinds in one table."""
-        assert self._bpf is not None
-        if multi not in self._tables_of_bodies:
-            kind = "/multi" if multi else ""
-            how = attach.BPF_TRACE_KPROBE_MULTI if multi else 0
-            table = self._tables_of_bodies[multi] = self._bpf.another("bodies")
-            filtered = self.options.selection.active and self.options.mode == "events"
-            for place, name in enumerate(("body", "decide") if filtered else ("body",)):
-                fd = self._bpf.load(name, loader.KPROBE, how, self._cast, instead={"bodies": table})
-                self.programs[name + kind] = fd
-                self._bpf.to_call(table, place, fd)
-        return self._tables_of_bodies[multi]
 
     def _put_on_tracepoint(self, tracepoint: Tracepoint) -> None:
         try:
@@ -458,7 +451,7 @@ class Session:
         links = [link for group in self._links.values() for link in group if link.fd >= 0]
         heir = -1
         if self.options.hand_over and self.backend == "multi" and links and self._bpf is not None:
-            self._bpf.to_call_nothing(self._tables_of_bodies[True], 0)
+            self._bpf.to_call_nothing("bodies", 0)
             heir = start_heir([link.fd for link in links])
         for link in reversed(links):
             link.close()
