@@ -24,9 +24,14 @@ MANY_LIVES = 50_000
 
 SOCKET_QUEUES = frozenset({
     "tcp_queue_rcv", "__udp_enqueue_schedule_skb", "__sock_queue_rcv_skb", "sock_queue_rcv_skb",
-    "sock_queue_rcv_skb_reason",
+    "sock_queue_rcv_skb_reason", "tcp_data_queue",
 })  # fmt: skip
-"""Functions that put a packet into a socket's queue: from there on it is the application's."""
+"""Functions that put a packet into a socket's queue: from there on it is the application's.
+
+A segment that came before its turn goes through no tcp_queue_rcv: tcp_data_queue keeps it in the socket's other queue
+(net/ipv4/tcp_input.c:tcp_data_queue_ofo), or lets go of it, which is seen. Once it was read its buffer may wait long
+for the CPU that made it (net/core/skbuff.c:skb_attempt_defer_free, 5.19), so its end says nothing of when.
+"""
 
 NO_LOSS = frozenset({
     "skb_release_data", "sk_stream_kill_queues", "inet_sock_destruct", "skb_queue_purge", "__skb_queue_purge",

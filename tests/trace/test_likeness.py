@@ -152,3 +152,11 @@ def test_how_many_segments_were_cut_is_chance_and_what_became_of_each_is_not() -
     assert not differences([see(cut + 4 * sent)], [see(cut + 5 * sent)])
     assert differences([see(cut + 4 * sent)], [see(cut + 3 * sent + "    xfrm_output_resume\n")])
     assert differences([see(cut + sent)], [see(cut)])
+
+
+def test_a_queue_that_was_run_for_nothing_is_chance_and_what_came_out_of_it_is_not() -> None:
+    roots = ROOTS | {"net_tx_action"}
+    idle, busy = "net_tx_action\n  __qdisc_run", "net_tx_action\n  __qdisc_run\n    dev_hard_start_xmit"
+    assert not differences([see(idle, RECEIVE, begin=roots)], [see(RECEIVE, begin=roots)])
+    assert differences([see(busy, RECEIVE, begin=roots)], [see(RECEIVE, begin=roots)])
+    assert differences([see(busy, begin=roots)], [see(idle, begin=roots)])

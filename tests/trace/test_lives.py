@@ -106,6 +106,17 @@ def test_a_drop_ends_the_traversal_with_the_kernels_reason() -> None:
     assert (traversal.end.how, traversal.end.reason) == ("dropped", "NO_SOCKET")
 
 
+def test_a_segment_before_its_turn_has_reached_its_socket() -> None:
+    s = Stream()
+    s.event("ip_rcv", skb=1, birth=10, header=HOSTS)
+    s.event("tcp_v4_rcv", sp=0x7800, parent_sp=0x8000, skb=1, birth=10, header=HOSTS, cls=Class.LINK)
+    ends = [t.end.how for j in journeys(s) for t in traversals(j)]
+    assert ends == ["open"]
+    s.event("tcp_data_queue", sp=0x7000, parent_sp=0x7800, skb=1, birth=10, header=HOSTS, cls=Class.LINK)
+    ends = [(t.end.how, t.end.where) for j in journeys(s) for t in traversals(j)]
+    assert ends == [("delivered", "tcp_v4_rcv")]
+
+
 def test_a_router_is_three_traversals() -> None:
     s = Stream()
     here: dict[str, Any] = {"skb": 1, "birth": 10, "header": HOSTS}
