@@ -110,8 +110,7 @@ def test_a_segment_before_its_turn_has_reached_its_socket() -> None:
     s = Stream()
     s.event("ip_rcv", skb=1, birth=10, header=HOSTS)
     s.event("tcp_v4_rcv", sp=0x7800, parent_sp=0x8000, skb=1, birth=10, header=HOSTS, cls=Class.LINK)
-    ends = [t.end.how for j in journeys(s) for t in traversals(j)]
-    assert ends == ["open"]
+    assert [t.end.how for j in journeys(s) for t in traversals(j)] == ["open"]
     s.event("tcp_data_queue", sp=0x7000, parent_sp=0x7800, skb=1, birth=10, header=HOSTS, cls=Class.LINK)
     ends = [(t.end.how, t.end.where) for j in journeys(s) for t in traversals(j)]
     assert ends == [("delivered", "tcp_v4_rcv")]
