@@ -347,7 +347,7 @@ INLINE void begin(struct run *r)
     e->ip = r->ip;
     e->sp = r->sp;
     e->cls = r->cls;
-    e->caller = LOOK(u64, r->sp, 0);
+    e->caller = caller_at(r->sp);
     e->stack = stack_of(e->sp, r->cpu);
     find_parent(r, r->cls == CLASS_ROOT);
 }
@@ -854,7 +854,8 @@ INLINE void throw_away(u64 stack, u64 sp, u64 skb)
     floor = stash->floor;
     for (u64 i = 0; i < STASH_SIZE && count > floor; i++) {
         struct event *e = &aside->events[(count - 1) & (STASH_SIZE - 1)];
-        int alive = e->sp > sp && LOOK(u64, e->sp, 0) == e->caller;
+        u64 now = LOOK(u64, e->sp, 0);
+        int alive = e->sp > sp && (now == e->caller || is_trampoline(now));
         if (e->kind == KIND_BRIEF ? alive : e->skb != skb)
             break;
         count--;
@@ -887,7 +888,7 @@ INLINE int frame_aside(struct scratch *s, u64 cls, u64 ip, u64 sp, int inner)
     e->time = bpf_ktime_get_ns();
     e->ip = ip;
     e->sp = sp;
-    e->caller = LOOK(u64, sp, 0);
+    e->caller = caller_at(sp);
     e->stack = stack;
     e->parent_sp = 0;
     e->pid = (u32)bpf_get_current_pid_tgid();

@@ -862,7 +862,12 @@ INLINE void handle(struct run *r)
     }
     if (cls == CLASS_ORIGIN || cls == CLASS_RELEASE || cls == CLASS_END)
         check_entry(r, r->sp);
-    step(r->p, r->hops, r->ip, RETURN_ADDRESS(r->sp), r->sp, r, COPY(r->s));
+    u32 caller = RETURN_ADDRESS(r->sp);
+#if DIRECT_TYPE /* else it would be too much for old verifiers */
+    if (r->cls == CLASS_HOOK) /* where others, another kpath to begin with, have return probes */
+        caller = caller_at(r->sp);
+#endif
+    step(r->p, r->hops, r->ip, caller, r->sp, r, COPY(r->s));
     if (cls == CLASS_END) {
         count_path(r, bpf_ktime_get_ns());
         end_packet(r, r->first);

@@ -108,6 +108,30 @@ INLINE int is_trampoline(u64 address)
     return address == TRAMPOLINE_1 || address == TRAMPOLINE_2 || address == TRAMPOLINE_3;
 }
 
+#define RETURNS_AT_ONCE 16 /* probes that wait for one place's return: functions that jump to each other share it */
+
+/* The return address of a function that has just been entered. Where a return probe was here before, its trampoline stands in
+ * that place, and the address in a list of the task's (kernel/trace/rethook.c: rethook_hook): if there are several, in
+ * the oldest of those for this place. function_graph keeps its addresses elsewhere: then it is the trampoline's.
+ */
+INLINE u64 caller_at(u64 sp)
+{
+    u64 caller = LOOK(u64, sp, 0);
+#if TASK_STRUCT_rethooks
+    if (is_trampoline(caller)) {
+        u64 next = LOOK(u64, bpf_get_current_task(), TASK_STRUCT_rethooks);
+        for (int i = 0; i < RETURNS_AT_ONCE; i++) {
+            u64 node = next - RETHOOK_NODE_llist;
+            if (!next || LOOK(u64, node, RETHOOK_NODE_frame) != sp)
+                break;
+            caller = LOOK(u64, node, RETHOOK_NODE_ret_addr);
+            next = LOOK(u64, next, 0);
+        }
+    }
+#endif
+    return caller;
+}
+
 /* A digest of the registers with which userspace entered the kernel (a system call, an interrupt): they lie at the top
  * of the task's stack until it goes back. If they change, nothing that was seen on this stack before is still alive,
  * even if its slot has not been written to since. Interrupt stacks have none. `copy` holds

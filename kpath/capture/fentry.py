@@ -156,7 +156,7 @@ class Programs:
             # One program may go on to another only if both are tied to the same function (28ead3eaabc1, 6.12).
             table = self._loaded.another("bodies")
             decide = self._loaded.load("decide", loader.TRACING, _FENTRY, self._cast, site.btf_id)
-            self._loaded.to_call("bodies", 1, decide, table)
+            self._loaded.to_call(table, 1, decide)
             instead["bodies"] = table
         load = self._loaded.load
         return Link(load("traced", loader.TRACING, _FENTRY, self._cast, site.btf_id, change, instead))

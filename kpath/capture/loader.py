@@ -139,16 +139,15 @@ class Loaded:
         self._own.append(fd)
         return fd
 
-    def to_call(self, table: str, place: int, program_fd: int, map_fd: int = -1) -> None:
-        """Put a function into a table of functions (or into ``another``). Raises CaptureSetupError."""
+    def to_call(self, table_fd: int, place: int, program_fd: int) -> None:
+        """Put a function into a table of functions. Raises CaptureSetupError."""
         key, value = ctypes.c_uint32(place), ctypes.c_uint32(program_fd)
-        fd = map_fd if map_fd >= 0 else self[table].map_fd
-        if error := libbpf().bpf_map_update_elem(fd, ctypes.byref(key), ctypes.byref(value), 0):
-            raise CaptureSetupError(f"the kernel does not take a program into {table}: {os.strerror(-error)}")
+        if error := libbpf().bpf_map_update_elem(table_fd, ctypes.byref(key), ctypes.byref(value), 0):
+            raise CaptureSetupError(f"the kernel does not take a program into its table: {os.strerror(-error)}")
 
-    def to_call_nothing(self, table: str, place: int) -> None:
+    def to_call_nothing(self, table_fd: int, place: int) -> None:
         """Take a function out of a table of functions: what would go on there ends."""
-        libbpf().bpf_map_delete_elem(self[table].map_fd, ctypes.byref(ctypes.c_uint32(place)))
+        libbpf().bpf_map_delete_elem(table_fd, ctypes.byref(ctypes.c_uint32(place)))
 
     def items(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """What a table holds. A system call an entry, so not while it must be fast."""

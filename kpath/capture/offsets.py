@@ -48,6 +48,13 @@ _OTHERS = {
     "NF_HOOK_STATE_okfn": "nf_hook_state.okfn",
     "TASK_STRUCT_stack": "task_struct.stack",
 }
+_RETURN_PROBES = {
+    "TASK_STRUCT_rethooks": "task_struct.rethooks",
+    "RETHOOK_NODE_llist": "rethook_node.llist",
+    "RETHOOK_NODE_ret_addr": "rethook_node.ret_addr",
+    "RETHOOK_NODE_frame": "rethook_node.frame",
+}
+"""Where a kernel keeps the return addresses that return probes have replaced (since 5.18, kernel/trace/rethook.c)."""
 _RENAMED = {"dst_entry.dev": ("dst_entry.dev_rcu",)}
 """Members by the names that other kernels give them, asked for in this order."""
 
@@ -59,6 +66,11 @@ _TRAMPOLINES = (
 )
 _DST_BYTES = 64
 """As in bpf/kpath.bpf.c."""
+
+
+def tells_returns(btf: Btf) -> bool:
+    """Can the BPF program tell who called a function although another's return probe is there?"""
+    return all(btf.find(member) is not None for member in _RETURN_PROBES.values())
 
 
 def defines(btf: Btf, symbols: Symbols) -> str:
@@ -78,6 +90,8 @@ def defines(btf: Btf, symbols: Symbols) -> str:
     values["SK_BUFF_BYTES"] = (last + 7) // 8 * 8
     for macro, path in _OTHERS.items():
         values[macro] = _offset(btf, path)
+    known = tells_returns(btf)
+    values |= {macro: _offset(btf, member) if known else 0 for macro, member in _RETURN_PROBES.items()}
     for macro in ("dev", "metrics", "input", "output", "xfrm"):
         if values[f"DST_ENTRY_{macro}"] + 8 > _DST_BYTES:
             raise CaptureSetupError(

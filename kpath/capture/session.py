@@ -19,7 +19,7 @@ from kpath.capture.counters import NO_COUNTS, Control, Counters, Counts
 from kpath.capture.direct import direct_type
 from kpath.capture.errors import CaptureSetupError
 from kpath.capture.loader import Loaded
-from kpath.capture.offsets import defines
+from kpath.capture.offsets import defines, tells_returns
 from kpath.capture.plan import GATES, INNER, PLAN, Planned
 from kpath.capture.records import joined, raw
 from kpath.capture.resolve import Probe, resolve
@@ -65,7 +65,7 @@ class Session:
         self._say = say or (lambda _text: None)
         self._closers: list[Callable[[], None]] = []
         self.programs: dict[str, int] = {}
-        self._body = False
+        self._tables_of_bodies: dict[bool, int] = {}
         self._cast = 0
         self._counts_misses = False
         self._links: dict[str, list[MultiLink | fentry.Link]] = {}
@@ -141,9 +141,12 @@ class Session:
         group = self._group = KprobeGroup(tracing, next(iter(self.symbols.addresses("_text")), 0))
         self._closers.append(group.close)
         self._sites = self._find_sites() if self.backend == "fentry" else {}
-        # Returns by kprobe always: with kprobe.multi, a second kpath would hide from the first who called. For the same
-        # reason not the entries of these functions, though two kinds in one place cost as much as five hits.
-        targets = self._verdict_targets() + (self._single_targets(self.probes) if single else [])
+        # Returns by kprobe always: what kprobe.multi puts there, function_graph's trampoline, hides who called. And so
+        # the entries of these functions, too, if they can tell who called when another's return probe was there before:
+        # for two kinds in one place ftrace walks through a list, which costs as much as ten hits.
+        returns = self._verdict_targets()
+        apart = {t.address for t in returns} if tells_returns(self.btf) else set()
+        targets = returns + self._single_targets(p for p in self.probes if single or p.address in apart)
         targets = [t for t in targets if t.address not in self._sites]
         failed = group.define(targets) | group.arm()
         self._drops = Tracepoint(tracing, "skb", "kfree_skb")
@@ -155,7 +158,7 @@ class Session:
         if self.backend == "fentry":
             self._attach_sites(group, text)
         if not single:
-            self._attach_multi([p for p in self.probes if p.program])
+            self._attach_multi([p for p in self.probes if p.program and p.address not in apart])
         self._settle_unrun()
         self._modules = _modules()
         self.start_ns = self._last_time = time.monotonic_ns()
@@ -243,16 +246,23 @@ class Session:
         if key not in self.programs:
             kind = loader.TRACEPOINT if name == "drop" else loader.KPROBE
             how = attach.BPF_TRACE_KPROBE_MULTI if multi else 0
-            if name not in ("drop", "verdict") and not self._body:
-                # Where all of them go on; loaded as they are, for a kernel may refuse to mix kinds in one table.
-                self.programs["body"] = self._bpf.load("body", kind, how, self._cast)
-                self._bpf.to_call("bodies", 0, self.programs["body"])
-                if self.options.selection.active and self.options.mode == "events":
-                    self.programs["decide"] = self._bpf.load("decide", kind, how, self._cast)
-                    self._bpf.to_call("bodies", 1, self.programs["decide"])
-                self._body = True
-            self.programs[key] = self._bpf.load(name, kind, how, self._cast)
+            bodies = {} if name in ("drop", "verdict") else {"bodies": self._bodies(multi)}
+            self.programs[key] = self._bpf.load(name, kind, how, self._cast, instead=bodies)
         return self.programs[key]
+
+    def _bodies(self, multi: bool) -> int:
+        """The table of what the programs of that kind go on to: a kernel may refuse to mix kinds in one table."""
+        assert self._bpf is not None
+        if multi not in self._tables_of_bodies:
+            kind = "/multi" if multi else ""
+            how = attach.BPF_TRACE_KPROBE_MULTI if multi else 0
+            table = self._tables_of_bodies[multi] = self._bpf.another("bodies")
+            filtered = self.options.selection.active and self.options.mode == "events"
+            for place, name in enumerate(("body", "decide") if filtered else ("body",)):
+                fd = self._bpf.load(name, loader.KPROBE, how, self._cast, instead={"bodies": table})
+                self.programs[name + kind] = fd
+                self._bpf.to_call(table, place, fd)
+        return self._tables_of_bodies[multi]
 
     def _put_on_tracepoint(self, tracepoint: Tracepoint) -> None:
         try:
@@ -451,7 +461,7 @@ class Session:
         links = [link for group in self._links.values() for link in group if link.fd >= 0]
         heir = -1
         if self.options.hand_over and self.backend == "multi" and links and self._bpf is not None:
-            self._bpf.to_call_nothing("bodies", 0)
+            self._bpf.to_call_nothing(self._tables_of_bodies[True], 0)
             heir = start_heir([link.fd for link in links])
         for link in reversed(links):
             link.close()
