@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -138,22 +138,24 @@ def _fast(
 ) -> tuple[Count, Outcome] | None:
     """The fast way; None when something was lost that is not among ``losses``."""
     with CaptureReader(path, salvage=salvage) as reader:
+        from kpath.trace.arrays import heap
+        from kpath.trace.arrays.glance import Glance
+
+        heap.keep()
         forms = Forms(begin(reader.header), losses or ())
-        order = Order()
+        order = Order(glance=Glance())
         for chunk in reader:
             if isinstance(chunk, np.ndarray):
                 parts, gaps = order.parts(chunk)
                 if gaps and losses is None:
                     return None
-                for ready in parts:
-                    forms.take(ready, gaps)
-                    gaps = []
+                forms.take(parts, gaps)
             elif isinstance(chunk, Loss):
                 if losses is None:
                     return None
             elif isinstance(chunk, Symbols | Names | Facts):
                 forms.learn(chunk)
-        forms.take(order.flush(), ())
+        forms.take([order.flush()], ())
         forms.flush()
         forms.outcome.problem = reader.problem
         return forms.count, forms.outcome
@@ -189,12 +191,16 @@ class Forms:
         if isinstance(chunk, Symbols):
             self._splitter.relearn()
 
-    def take(self, events: Any, gaps: Iterable[Loss]) -> None:
+    def take(self, parts: Sequence[Any], gaps: Iterable[Loss]) -> None:
         """Take in events in the order of time; ``gaps``: losses that their numbers have just shown."""
-        self.outcome.events += len(events)
+        many = sum(map(len, parts))
+        self.outcome.events += many
         ends = [gap.end for gap in gaps]
-        for at in range(0, max(1, len(events)), self._block):
-            self._judge(self._splitter.take(events[at : at + self._block], ends))
+        blocks = [parts]
+        if many > self._block:
+            blocks = [[part[at : at + self._block]] for part in parts for at in range(0, len(part), self._block)]
+        for block in blocks:
+            self._judge(self._splitter.take(block, ends))
             ends = []
 
     def flush(self) -> None:
@@ -207,22 +213,19 @@ class Forms:
             return
         self.outcome.groups += len(batch)
         lossy = self._lossy(batch)
-        by_form: dict[bytes, list[int]] = {}
-        for group, key in enumerate(batch.keys.view("V16").ravel().tolist()):
-            by_form.setdefault(key, []).append(group)
-        for key, groups in by_form.items():
+        for key, groups in batch.forms():
             if lossy is not None:
-                for group in (group for group in groups if lossy[group]):
+                for group in groups[lossy[groups]].tolist():
                     self._one_by_one(batch, group)
-                groups = [group for group in groups if not lossy[group]]
-                if not groups:
+                groups = groups[~lossy[groups]]
+                if not len(groups):
                     continue
             form = self._forms.get(key)
             self.outcome.repeated += len(groups) - (form is None)
             if form is None:
                 if len(self._forms) >= MANY_FORMS:
                     self._forms.clear()
-                form = self._forms[key] = self._new(batch, groups[0])
+                form = self._forms[key] = self._new(batch, int(groups[0]))
             starts = batch.starts[groups]
             for place, what in form:
                 self.count.add(what, batch.journeys(starts + place), batch.times(starts + place))

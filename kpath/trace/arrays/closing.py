@@ -34,7 +34,7 @@ def decide(events: Any, count: Any, frames: Any, state: Any, quiet: Any, forced:
     for i in range(count):
         root = root_of(frames, i)
         frames[i].link = root
-        last[root] = max(last[root], np.int64(events[i].time))
+        last[root] = i
         packets[root] |= frames[i].life >= 0
     for life in range(state.counters[LIVES]):
         if lives[life].open:
@@ -47,7 +47,8 @@ def decide(events: Any, count: Any, frames: Any, state: Any, quiet: Any, forced:
         if not frames[i].bits & USED:
             fate[i] = DISCARD
         elif packets[root]:
-            done = (not open_lives[root] and last[root] < quiet) or last[root] < forced
+            time = np.int64(events[last[root]].time)
+            done = (not open_lives[root] and time < quiet) or time < forced
             fate[i] = CLOSE if everything or done else KEEP
         elif everything or not held[root]:
             fate[i] = DISCARD

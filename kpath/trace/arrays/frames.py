@@ -19,6 +19,7 @@ from kpath.trace.arrays.tables import (
     LAST,
     LATE,
     LIVES,
+    MOST,
     NOW,
     ODD,
     ORPHAN,
@@ -30,8 +31,8 @@ from kpath.trace.arrays.tables import (
     USED,
     WAITING,
     lean,
-    mix,
     place,
+    spread,
 )
 
 ENTRY, VERDICT = int(Kind.ENTRY), int(Kind.VERDICT)
@@ -46,8 +47,8 @@ ITSELF, LATE_CALLER, DEFRAG, VALIDATE, XMIT, ENQUEUE, CUT, ATTACHED = 1, 2, 4, 8
 @lean
 def find_code(addresses: Any, address: Any) -> Any:
     """The number of an address, -1 when it is not known."""
-    mask = np.int64(len(addresses) - 1)
-    at = np.int64(mix(address)) & mask
+    mask = np.int64(len(addresses) - 1) & MOST
+    at = np.int64(spread(address)) & mask
     while addresses[at].number >= 0 and addresses[at].key != address:
         at = (at + 1) & mask
     return addresses[at].number
@@ -73,8 +74,8 @@ def unknown(events: Any, addresses: Any, found: Any) -> Any:
 @lean
 def slot_of(slots: Any, stack: Any, sp: Any) -> Any:
     """Where the slot stands in the table, or where it would go."""
-    mask = np.int64(len(slots) - 1)
-    at = np.int64(mix(stack ^ (sp * np.uint64(0x9E3779B97F4A7C15)))) & mask
+    mask = np.int64(len(slots) - 1) & MOST
+    at = np.int64(spread(sp + (stack >> np.uint64(12)) * np.uint64(0xD6E8FEB86659FD93))) & mask
     while slots[at].event != -1 and (slots[at].sp != sp or slots[at].stack != stack):
         at = (at + 1) & mask
     return at
@@ -197,11 +198,9 @@ def forget(state: Any, stack: Any) -> None:
 
 
 @lean
-def entered(events: Any, i: Any, frames: Any, state: Any) -> Any:
-    """As ``FrameBuilder.entry``."""
+def entered(events: Any, i: Any, number: Any, caller: Any, frames: Any, state: Any) -> Any:
+    """As ``FrameBuilder.entry``. ``number``, ``caller``: the numbers of the addresses."""
     e, code, slots = events[i], state.code, state.slots
-    number = find_code(state.addresses, e.ip)
-    caller = find_code(state.addresses, e.caller)
     frames[i].ip = number
     serial = state.counters[SERIAL]
     state.counters[SERIAL] += 1
@@ -251,33 +250,48 @@ def entered(events: Any, i: Any, frames: Any, state: Any) -> Any:
 
 
 @lean
-def full(state: Any) -> Any:
-    """Could a table be more than half full, or have no row left, after one more event?"""
+def room(state: Any) -> Any:
+    """How many events can be taken in before a table may be more than half full, or have no row left."""
     counters = state.counters
-    return (
-        2 * counters[SLOTS] + 2 >= len(state.slots)
-        or 2 * counters[STACKS] + 2 >= len(state.stacks)
-        or 2 * counters[CURRENTS] + 2 >= len(state.current)
-        or 2 * counters[QUEUES] + 4 >= len(state.queues)
-        or 2 * counters[FRAGMENTS] + 2 >= len(state.fragments)
-        or counters[LIVES] + 1 >= len(state.lives)
-        or counters[WAITING] + 2 >= len(state.waiters)
+    return min(
+        (len(state.slots) - 1) // 2 - counters[SLOTS],
+        (len(state.stacks) - 1) // 2 - counters[STACKS],
+        (len(state.current) - 1) // 2 - counters[CURRENTS],
+        ((len(state.queues) - 1) // 2 - counters[QUEUES]) // 2,
+        (len(state.fragments) - 1) // 2 - counters[FRAGMENTS],
+        len(state.lives) - 1 - counters[LIVES],
+        (len(state.waiters) - 1 - counters[WAITING]) // 2,
     )
 
 
 @lean
-def advance(events: Any, begin: Any, frames: Any, state: Any, gaps: Any) -> Any:
-    """Takes in the events from ``begin`` on: as ``Assembler._one`` for each; returns where it stopped.
+def advance(incoming: Any, events: Any, first: Any, begin: Any, frames: Any, state: Any, gaps: Any) -> Any:
+    """Takes in the incoming events, whose places are from ``first`` on: as ``Assembler._one`` for each that is not
+    before ``begin``; returns where it stopped.
 
-    It stops early when a table is full. ``gaps``: ends of losses, in order; those that it has passed become 0."""
+    It stops early when a table is full, or an address is not known. ``gaps``: ends of losses, in order; those that it
+    has passed become 0."""
     counters = state.counters
     gap = 0
     while gap < len(gaps) and gaps[gap] == 0:
         gap += 1
-    for i in range(begin, len(events)):
-        if full(state):
-            return i
+    if begin < 0 or first < 0:
+        return begin
+    unchecked = room(state)
+    for i in range(begin, first + len(incoming)):
+        if unchecked <= 0:
+            unchecked = room(state)
+            if unchecked <= 0:
+                return i
+        unchecked -= 1
+        events[i] = incoming[i - first]
         e = events[i]
+        number = caller = np.int64(-1)
+        if e.kind == ENTRY:
+            number = find_code(state.addresses, e.ip)
+            caller = find_code(state.addresses, e.caller)
+            if number < 0 or caller < 0:
+                return i
         time = np.int64(e.time)
         frames[i].link = i
         frames[i].life = -1
@@ -294,7 +308,7 @@ def advance(events: Any, begin: Any, frames: Any, state: Any, gaps: Any) -> Any:
                 gap += 1
             counters[EPOCH] += 1
         if e.kind == ENTRY:
-            entered(events, i, frames, state)
+            entered(events, i, number, caller, frames, state)
             frames[i].bits |= np.uint8(odd | USED)
             if e.skb != 0:
                 packets.entered(events, i, frames, state)
@@ -313,4 +327,4 @@ def advance(events: Any, begin: Any, frames: Any, state: Any, gaps: Any) -> Any:
         else:
             packets.dropped(events, i, frames, state)
             frames[i].bits |= odd
-    return len(events)
+    return first + len(incoming)

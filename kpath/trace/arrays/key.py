@@ -128,3 +128,40 @@ def keys(events: Any, order: Any, starts: Any, frames: Any, lives: Any, seed: An
             a, b = mix(np.uint64(order[starts[group]]) ^ a), mix(events[order[starts[group]]].time ^ b)
         found[group, 0], found[group, 1] = mix(a), mix(b)
     return found
+
+
+@compiled
+def alike(found: Any) -> Any:
+    """Numbers of groups ordered by their keys, those with the same key in their order; and where each key's begin, with
+    the end. The keys come in the order of their first groups."""
+    groups = len(found)
+    size = 16
+    while size < 2 * groups:
+        size *= 2
+    table = np.full(size, -1, np.int64)
+    firsts = np.empty(groups, np.int64)
+    counts = np.zeros(groups + 1, np.int64)
+    form = np.empty(groups, np.int64)
+    forms = 0
+    for group in range(groups):
+        at = np.int64(found[group, 0]) & np.int64(size - 1)
+        while True:
+            known = table[at]
+            if known < 0:
+                known = table[at] = forms
+                firsts[forms] = group
+                forms += 1
+                break
+            first = firsts[known]
+            if found[first, 0] == found[group, 0] and found[first, 1] == found[group, 1]:
+                break
+            at = (at + 1) & np.int64(size - 1)
+        form[group] = known
+        counts[known + 1] += 1
+    starts = np.cumsum(counts[: forms + 1])
+    place = starts.copy()
+    order = np.empty(groups, np.int64)
+    for group in range(groups):
+        order[place[form[group]]] = group
+        place[form[group]] += 1
+    return order, starts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,10 @@ from kpath.trace.arrays.frames import (
     VALIDATE,
     XMIT,
     advance,
+    room,
     unknown,
 )
-from kpath.trace.arrays.key import keys
+from kpath.trace.arrays.key import alike, keys
 from kpath.trace.arrays.room import empty, roomier, size_for
 from kpath.trace.arrays.tables import JOURNEYS, LATE, LIVES, NATIVE, NOW
 from kpath.trace.frames import ITSELF as ITSELF_NAMES
@@ -79,6 +80,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    def forms(self) -> Iterator[tuple[bytes, Any]]:
+        """The numbers of groups that have the same key, with that, in the order of the first of each."""
+        order, starts = alike(self.keys)
+        for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+            yield self.keys[order[begin]].tobytes(), order[begin:end]
+
     def times(self, at: Any) -> Any:
         """Times (ns) of events, by their place."""
         return self._events["time"][self._order[at]]
@@ -131,27 +138,34 @@ class Splitter:
         return int(self._state.counters[LATE])
 
     def take(self, events: Any, gaps: Iterable[int] = ()) -> Batch:
-        """Takes in events in the order of time; ``gaps``: when losses ended (ns) that were just found.
+        """Takes in events in the order of time, one array or several; ``gaps``: when losses ended (ns) that are new.
 
         Returns the groups that are closed by it. BLOCK events at a time are worked on fastest."""
         self._settle()
-        if events.dtype != EVENT:  # numpy turns big-endian fields round when it joins arrays
-            events = events.astype(EVENT)
-        self._learn_addresses(events)
-        count = self._count + len(events)
-        if len(self._events) < count:
-            self._grow(count)
-        _raw(self._events)[self._count : count] = _raw(events)
-        frames, ends = self._frames[:count], np.array(sorted((*self._gaps, *gaps)), np.int64)
+        ends = np.array(sorted((*self._gaps, *gaps)), np.int64)
         self._gaps = []
-        at = self._count
-        while (at := advance(self._events[:count], at, frames, self._state, ends)) < count:
-            self._state = roomier(self._state)
+        for part in [events] if isinstance(events, np.ndarray) else events:
+            self._take_part(part, ends)
         self._gaps = [int(end) for end in ends if end]
-        self._count = count
+        count = self._count
         now = int(self._state.counters[NOW])
         forced = now - REASSEMBLY_NS if count > HELD else -1
         return self._close(now - QUIET_NS, forced, False)
+
+    def _take_part(self, events: Any, ends: Any) -> None:
+        if events.dtype is not EVENT and events.dtype != EVENT:  # numpy turns big-endian fields round
+            events = events.astype(EVENT)
+        incoming = events.view(NATIVE)
+        incoming.setflags(write=False)  # some are: so all are, or all is compiled for both
+        first = at = self._count
+        self._count += len(incoming)
+        if len(self._events) < self._count:
+            self._grow(first)
+        while (at := advance(incoming, self._events, first, at, self._frames, self._state, ends)) < self._count:
+            if room(self._state) <= 0:
+                self._state = roomier(self._state)
+            else:
+                self._learn_addresses(incoming[at - first :])
 
     def flush(self) -> Batch:
         """The stream is over: all groups that are left."""
@@ -192,17 +206,17 @@ class Splitter:
             self._count = closing.pack(self._events, self._count, frames, self._state, self._fate)
             self._fate = None
 
-    def _grow(self, count: int) -> None:
-        events, frames = np.empty(2 * count, NATIVE), tables.new(tables.FRAME, 2 * count)
-        _raw(events)[: self._count] = _raw(self._events)[: self._count]
-        frames[: self._count] = self._frames[: self._count]
+    def _grow(self, used: int) -> None:
+        events, frames = np.empty(2 * self._count, NATIVE), tables.new(tables.FRAME, 2 * self._count)
+        _raw(events)[:used] = _raw(self._events)[:used]
+        frames[:used] = self._frames[:used]
         self._events, self._frames = events, frames
 
     # ---- addresses ----
 
     def _learn_addresses(self, events: Any) -> None:
         found = np.empty(1 << 10, np.uint64)
-        while count := unknown(events.view(NATIVE), self._state.addresses, found):
+        while count := unknown(events, self._state.addresses, found):
             known = set(self._addresses)
             self._addresses += [a for a in dict.fromkeys(found[:count].tolist()) if a not in known]
             self._describe()
@@ -223,7 +237,7 @@ class Splitter:
             rows.append((start, names.setdefault(name, len(names)), of_callee, roles))
         addresses = tables.new(tables.ADDRESS, size_for(len(rows)))
         for number, address in enumerate(self._addresses):
-            at = int(tables.mix(np.uint64(address))) & (len(addresses) - 1)
+            at = int(tables.spread(np.uint64(address))) & (len(addresses) - 1)
             while addresses["number"][at] >= 0:
                 at = (at + 1) & (len(addresses) - 1)
             addresses[at] = address, number
