@@ -107,7 +107,8 @@ class Symbols:
 
     def aliases(self, base: str) -> list[str]:
         """What the compiler made of a function: ``base.isra.0``, ``.constprop.0``, ``.part.0``, ``.cold``."""
-        return sorted(self._suffixed.get(base, ()))
+        places, bases = self._suffixed
+        return sorted({self._name(places[i]).decode() for i in bases.find(base.encode())})
 
     @cached_property
     def modules(self) -> frozenset[str]:
@@ -141,15 +142,13 @@ class Symbols:
         return Names(self._data, self._begin, np.maximum(length, 0))
 
     @cached_property
-    def _suffixed(self) -> dict[str, set[str]]:
+    def _suffixed(self) -> tuple[npt.NDArray[np.intp], Names]:
+        """Places of the names with a dot, and what stands before the first of each."""
         dots = np.flatnonzero(self._raw == ord("."))
-        found: dict[str, set[str]] = {}
-        for i in np.unique(np.searchsorted(self._stop, dots)).tolist():
-            name = self._name(i)
-            cut = name.find(b".")
-            if cut > 0 and not name.startswith(_PADDING):
-                found.setdefault(name[:cut].decode(), set()).add(name.decode())
-        return found
+        places, first = np.unique(np.searchsorted(self._stop, dots), return_index=True)
+        length = dots[first] - self._begin[places]
+        places, length = places[length > 0], length[length > 0]
+        return places, Names(self._data, self._begin[places], length)
 
     # -- addresses to names -------------------------------------------------------------------------------
 
