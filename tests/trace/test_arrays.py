@@ -3,16 +3,20 @@ what differs and nothing else."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kpath.capture.file import read
 from kpath.capture.schema import EVENT, Class, Flag, Kind
 from kpath.model.seen import observe
 from kpath.trace.arrays import split
+from kpath.trace.arrays.key import alike
 from kpath.trace.arrays.rebuild import journeys_of
 from kpath.trace.arrays.split import Batch, Splitter
 from kpath.trace.arrays.tables import ORPHAN, TAIL
@@ -290,3 +294,24 @@ def test_flags_of_the_schema_are_known_to_the_twin() -> None:
     """A new flag may be a new rule of the slow assembler: then the fast one must learn it, too."""
     known = {"HEADER", "MATCHED", "SAME_SLOT", "BORN", "END", "CLONED", "TRACK_FULL", "STASHED", "HOLE", "CUT", "LATE"}
     assert {flag.name for flag in Flag} == known
+
+
+@pytest.mark.parametrize("path", SOME[:3], ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_several_arrays_are_taken_as_one(path: Path) -> None:
+    events, _ = ordered(path)
+    long, known, seed = np.concatenate(list(rounds(events, 12)), dtype=EVENT), knowledge_of(path), split._seed()
+    one, several = (
+        Splitter(known, seed).take(parts) for parts in (long, [long[:0], long[:100], long[100:103], long[103:]])
+    )
+    assert len(one) > 1
+    assert one.keys.tolist() == several.keys.tolist() and one.starts.tolist() == several.starts.tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=60))
+def test_groups_of_one_key_stand_together(rows: list[tuple[int, int]]) -> None:
+    order, starts = alike(np.array(rows, np.uint64).reshape(len(rows), 2))
+    found = [order[a:b].tolist() for a, b in pairwise(starts)]
+    expected: dict[tuple[int, int], list[int]] = {}
+    for number, key in enumerate(rows):
+        expected.setdefault(key, []).append(number)
+    assert found == list(expected.values())

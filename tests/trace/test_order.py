@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpath.capture.schema import EVENT
+from kpath.trace.arrays.glance import Glance
 from kpath.trace.order import WINDOW_NS, Order
 
 
@@ -75,3 +76,35 @@ def test_clock_releases_what_waits() -> None:
     assert not len(ready)
     assert len(order.tick(1000 + WINDOW_NS)) == 1
     assert not len(order.flush())
+
+
+@st.composite
+def chunks(draw: st.DrawFn) -> list[npt.NDArray[np.void]]:
+    """Of several CPUs: mostly in order and whole, but now and then late, or with a number missing."""
+    found, time, seqs = [], 1000, {0: 0, 1: 0, 3000: 0}
+    for _ in range(draw(st.integers(1, 6))):
+        part = np.zeros(draw(st.integers(1, 6)), EVENT)
+        for event in part:
+            cpu = draw(st.sampled_from([0, 0, 0, 1, 1, 3000]))
+            time += draw(st.sampled_from([0, 1, 1, 5, WINDOW_NS, -3]))
+            seqs[cpu] += draw(st.sampled_from([1, 1, 1, 1, 1, 1, 2]))
+            event["time"], event["cpu"], event["seq"] = time, cpu, seqs[cpu]
+        found.append(part)
+    return found
+
+
+@given(chunks())
+def test_a_glance_changes_nothing(stream: list[npt.NDArray[np.void]]) -> None:
+    plain, quick = Order(), Order(glance=Glance())
+    for part in stream:
+        (expected, gaps), (ready, found) = plain.push(part), quick.push(part)
+        assert ready.tolist() == expected.tolist() and found == gaps
+    assert quick.flush().tolist() == plain.flush().tolist()
+
+
+def test_a_glance_sees_what_is_smooth() -> None:
+    last: dict[int, tuple[int, int]] = {1: (6, 50)}
+    glance = Glance()
+    assert glance(rows([100, 200], cpu=1, seq=7), last) and last == {1: (8, 200)}
+    assert not glance(rows([300, 290], cpu=1, seq=9), last) and last == {1: (8, 200)}
+    assert not glance(rows([300, 400], cpu=1, seq=10), last) and last == {1: (8, 200)}
