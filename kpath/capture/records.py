@@ -55,7 +55,7 @@ class RecordReader:
         if version == SCHEMA_VERSION and self.dtype != EVENT:
             raise ValueError("its records are not those of its schema version")
         if self.dtype == EVENT:
-            self.dtype = EVENT  # the very same, for to compare two takes long
+            self.dtype = EVENT  # the very same, because to compare two takes long
         self._common = [name for name in EVENT.names or () if name in names]
         for name in self._common:
             if not np.can_cast(self.dtype[name], EVENT[name], "safe"):

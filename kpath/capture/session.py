@@ -143,7 +143,7 @@ class Session:
         self._sites = self._find_sites() if self.backend == "fentry" else {}
         # Returns by kprobe always: what kprobe.multi puts there, function_graph's trampoline, hides who called. And so
         # the entries of these functions, too, if they can tell who called when another's return probe was there before:
-        # for two kinds in one place ftrace walks through a list, which costs as much as ten hits.
+        # for two kinds in one place ftrace walks through a list, which costs as much as five hits.
         returns = self._verdict_targets()
         apart = {t.address for t in returns} if tells_returns(self.btf) else set()
         targets = returns + self._single_targets(p for p in self.probes if single or p.address in apart)
