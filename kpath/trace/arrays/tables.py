@@ -54,7 +54,7 @@ CODE = _record(("start", "i8"), ("name", "i8"), ("callee", "i8"), ("roles", "i8"
 known, -2 through a pointer."""
 
 FRAME = _record(
-    ("parent", "i8"), ("life", "i8"), ("other", "i8"), ("link", "i8"), ("ip", "i8"), ("ttl", "i2"), ("bits", "u1")
+    ("parent", "i4"), ("life", "i4"), ("other", "i4"), ("link", "i4"), ("ip", "i4"), ("ttl", "i2"), ("bits", "u1")
 )
 """What was made of an event. ``parent``: the frame that called or jumped here; of a VERDICT the frame of
 nf_hook_slow. ``other``: of COPY and MERGE the other buffer's life. ``link``: union-find of the events of one group.
