@@ -55,7 +55,7 @@ class RecordReader:
         if version == SCHEMA_VERSION and self.dtype != EVENT:
             raise ValueError("its records are not those of its schema version")
         if self.dtype == EVENT:
-            self.dtype = EVENT  # the very same, because to compare two takes long
+            self.dtype = EVENT  # the very same: whoever compares again is soon done
         self._common = [name for name in EVENT.names or () if name in names]
         for name in self._common:
             if not np.can_cast(self.dtype[name], EVENT[name], "safe"):
@@ -67,7 +67,7 @@ class RecordReader:
         Raises ValueError when the bytes are no whole number of records or name an unknown kind of event.
         """
         raw = np.frombuffer(payload, self.dtype)
-        if self.dtype is EVENT:
+        if self.dtype == EVENT:
             events = raw
         else:
             events = np.zeros(len(raw), EVENT)

@@ -3,7 +3,6 @@ what differs and nothing else."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from kpath.capture.file import read
 from kpath.capture.schema import EVENT, Class, Flag, Kind
 from kpath.model.seen import observe
 from kpath.trace.arrays import split
-from kpath.trace.arrays.key import alike
 from kpath.trace.arrays.rebuild import journeys_of
 from kpath.trace.arrays.split import Batch, Splitter
 from kpath.trace.arrays.tables import ORPHAN, TAIL
@@ -307,11 +305,12 @@ def test_several_arrays_are_taken_as_one(path: Path) -> None:
     assert one.keys.tolist() == several.keys.tolist() and one.starts.tolist() == several.starts.tolist()
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=60))
 def test_groups_of_one_key_stand_together(rows: list[tuple[int, int]]) -> None:
-    order, starts = alike(np.array(rows, np.uint64).reshape(len(rows), 2))
-    found = [order[a:b].tolist() for a, b in pairwise(starts)]
+    keys = np.array(rows, np.uint64)
+    found = list(Batch(None, None, None, None, None, keys).forms())
     expected: dict[tuple[int, int], list[int]] = {}
     for number, key in enumerate(rows):
         expected.setdefault(key, []).append(number)
-    assert found == list(expected.values())
+    assert [groups.tolist() for _, groups in found] == list(expected.values())
+    assert [key for key, _ in found] == [np.array(key, np.uint64).tobytes() for key in expected]

@@ -19,7 +19,6 @@ from kpath.trace.arrays.tables import (
     LAST,
     LATE,
     LIVES,
-    MOST,
     NOW,
     ODD,
     ORPHAN,
@@ -47,7 +46,7 @@ ITSELF, LATE_CALLER, DEFRAG, VALIDATE, XMIT, ENQUEUE, CUT, ATTACHED = 1, 2, 4, 8
 @lean
 def find_code(addresses: Any, address: Any) -> Any:
     """The number of an address, -1 when it is not known."""
-    mask = np.int64(len(addresses) - 1) & MOST
+    mask = np.int64(len(addresses) - 1)
     at = np.int64(spread(address)) & mask
     while addresses[at].number >= 0 and addresses[at].key != address:
         at = (at + 1) & mask
@@ -74,7 +73,7 @@ def unknown(events: Any, addresses: Any, found: Any) -> Any:
 @lean
 def slot_of(slots: Any, stack: Any, sp: Any) -> Any:
     """Where the slot stands in the table, or where it would go."""
-    mask = np.int64(len(slots) - 1) & MOST
+    mask = np.int64(len(slots) - 1)
     at = np.int64(spread(sp + (stack >> np.uint64(12)) * np.uint64(0xD6E8FEB86659FD93))) & mask
     while slots[at].event != -1 and (slots[at].sp != sp or slots[at].stack != stack):
         at = (at + 1) & mask
@@ -250,17 +249,17 @@ def entered(events: Any, i: Any, number: Any, caller: Any, frames: Any, state: A
 
 
 @lean
-def room(state: Any) -> Any:
-    """How many events can be taken in before a table may be more than half full, or have no row left."""
+def full(state: Any) -> Any:
+    """Could a table be more than half full, or have no row left, after one more event?"""
     counters = state.counters
-    return min(
-        (len(state.slots) - 1) // 2 - counters[SLOTS],
-        (len(state.stacks) - 1) // 2 - counters[STACKS],
-        (len(state.current) - 1) // 2 - counters[CURRENTS],
-        ((len(state.queues) - 1) // 2 - counters[QUEUES]) // 2,
-        (len(state.fragments) - 1) // 2 - counters[FRAGMENTS],
-        len(state.lives) - 1 - counters[LIVES],
-        (len(state.waiters) - 1 - counters[WAITING]) // 2,
+    return (
+        2 * counters[SLOTS] + 2 >= len(state.slots)
+        or 2 * counters[STACKS] + 2 >= len(state.stacks)
+        or 2 * counters[CURRENTS] + 2 >= len(state.current)
+        or 2 * counters[QUEUES] + 4 >= len(state.queues)
+        or 2 * counters[FRAGMENTS] + 2 >= len(state.fragments)
+        or counters[LIVES] + 1 >= len(state.lives)
+        or counters[WAITING] + 2 >= len(state.waiters)
     )
 
 
@@ -275,15 +274,9 @@ def advance(incoming: Any, events: Any, first: Any, begin: Any, frames: Any, sta
     gap = 0
     while gap < len(gaps) and gaps[gap] == 0:
         gap += 1
-    if begin < 0 or first < 0:
-        return begin
-    unchecked = room(state)
     for i in range(begin, first + len(incoming)):
-        if unchecked <= 0:
-            unchecked = room(state)
-            if unchecked <= 0:
-                return i
-        unchecked -= 1
+        if full(state):
+            return i
         events[i] = incoming[i - first]
         e = events[i]
         number = caller = np.int64(-1)

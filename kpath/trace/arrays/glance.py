@@ -40,7 +40,7 @@ class Glance:
 
     def __call__(self, events: Any, last_seq: dict[int, tuple[int, int]]) -> bool:
         """See kpath.trace.order.Glance."""
-        if events.dtype is not EVENT and events.dtype != EVENT:
+        if events.dtype != EVENT:
             return False
         self._last[:], self._at[:] = -1, -1
         for cpu, (number, _) in last_seq.items():

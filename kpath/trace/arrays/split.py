@@ -22,10 +22,10 @@ from kpath.trace.arrays.frames import (
     VALIDATE,
     XMIT,
     advance,
-    room,
+    full,
     unknown,
 )
-from kpath.trace.arrays.key import alike, keys
+from kpath.trace.arrays.key import keys
 from kpath.trace.arrays.room import empty, roomier, size_for
 from kpath.trace.arrays.tables import JOURNEYS, LATE, LIVES, NATIVE, NOW
 from kpath.trace.frames import ITSELF as ITSELF_NAMES
@@ -82,9 +82,11 @@ class Batch:
 
     def forms(self) -> Iterator[tuple[bytes, Any]]:
         """The numbers of groups that have the same key, with that, in the order of the first of each."""
-        order, starts = alike(self.keys)
-        for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            yield self.keys[order[begin]].tobytes(), order[begin:end]
+        order = np.lexsort(self.keys.T)
+        ordered = self.keys[order]
+        other = np.flatnonzero((ordered[1:] != ordered[:-1]).any(axis=1)) + 1
+        for groups in sorted(np.split(order, other), key=lambda found: int(found[0])):
+            yield self.keys[groups[0]].tobytes(), groups
 
     def times(self, at: Any) -> Any:
         """Times (ns) of events, by their place."""
@@ -153,7 +155,7 @@ class Splitter:
         return self._close(now - QUIET_NS, forced, False)
 
     def _take_part(self, events: Any, ends: Any) -> None:
-        if events.dtype is not EVENT and events.dtype != EVENT:  # numpy turns big-endian fields round
+        if events.dtype != EVENT:  # numpy turns big-endian fields round when it joins arrays
             events = events.astype(EVENT)
         incoming = events.view(NATIVE)
         incoming.setflags(write=False)  # some are: so all are, or all is compiled for both
@@ -162,7 +164,7 @@ class Splitter:
         if len(self._events) < self._count:
             self._grow(first)
         while (at := advance(incoming, self._events, first, at, self._frames, self._state, ends)) < self._count:
-            if room(self._state) <= 0:
+            if full(self._state):
                 self._state = roomier(self._state)
             else:
                 self._learn_addresses(incoming[at - first :])

@@ -131,10 +131,6 @@ def mix(value: Any) -> Any:
     return value ^ (value >> np.uint64(33))
 
 
-MOST = (1 << 31) - 1
-"""Of an index: so the compiler sees that it is not negative, and leaves out what Python does with those that are."""
-
-
 @lean
 def spread(value: Any) -> Any:
     """Where a number belongs in a hash table: addresses need no better mixing, and every event asks for it often."""
@@ -145,7 +141,7 @@ def spread(value: Any) -> Any:
 @lean
 def place(table: Any, wanted: Any) -> Any:
     """Where a key stands in a hash table, or where it would go."""
-    mask = np.int64(len(table) - 1) & MOST
+    mask = np.int64(len(table) - 1)
     at = np.int64(spread(wanted)) & mask
     while table[at].used and table[at].key != wanted:
         at = (at + 1) & mask
