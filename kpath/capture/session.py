@@ -254,14 +254,10 @@ class Session:
         """The table of what the programs of that kind go on to: a kernel may refuse to mix kinds in one table."""
         assert self._bpf is not None
         if multi not in self._tables_of_bodies:
-            kind = "/multi" if multi else ""
-            how = attach.BPF_TRACE_KPROBE_MULTI if multi else 0
             table = self._tables_of_bodies[multi] = self._bpf.another("bodies")
             filtered = self.options.selection.active and self.options.mode == "events"
             for place, name in enumerate(("body", "decide") if filtered else ("body",)):
-                fd = self._bpf.load(name, loader.KPROBE, how, self._cast, instead={"bodies": table})
-                self.programs[name + kind] = fd
-                self._bpf.to_call(table, place, fd)
+                self._bpf.to_call(table, place, self._load(name, multi))
         return self._tables_of_bodies[multi]
 
     def _put_on_tracepoint(self, tracepoint: Tracepoint) -> None:

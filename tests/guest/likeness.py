@@ -115,10 +115,10 @@ def differences(mine: Sequence[Sight], theirs: Sequence[Sight]) -> list[Differen
     tcp = any(TCP in edge for sight in (*mine, *theirs) for edge in sight.edges)
     found: list[Difference] = []
     for tree in dict.fromkeys(tree for sight in (*mine, *theirs) for tree in sight.trees):
-        a = tuple(sight.trees[tree] for sight in mine)
-        b = tuple(sight.trees[tree] for sight in theirs)
         if names(tree) <= QUEUES:
             continue
+        a = tuple(sight.trees[tree] for sight in mine)
+        b = tuple(sight.trees[tree] for sight in theirs)
         if tcp or names(tree) <= POLLS:
             apart = not tree[0].startswith("tcp_") and ((min(a) > 0 and not any(b)) or (min(b) > 0 and not any(a)))
         else:
