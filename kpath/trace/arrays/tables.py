@@ -28,8 +28,9 @@ _numba: Any = numba  # its own types do not know these options
 _numba.config.CACHE_DIR = _place
 compiled: Callable[[Any], Any] = _numba.njit(cache=bool(_place), nogil=True)
 """Compiles a function when it is first called, or takes what was compiled before."""
-lean: Callable[[Any], Any] = _numba.njit(cache=bool(_place), nogil=True, _nrt=False)
-"""The same for what makes no arrays: without it, counting references to arrays takes most of the time."""
+lean: Callable[[Any], Any] = _numba.njit(cache=bool(_place), nogil=True, _nrt=False, forceinline=True)
+"""The same for what makes no arrays: without it, counting references to arrays takes most of the time. Always inlined:
+to hand over a State in a call is to copy its hundred words."""
 
 
 def _record(*fields: tuple[str, str]) -> np.dtype[np.void]:
