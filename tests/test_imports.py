@@ -27,8 +27,10 @@ NEEDS_LINUX = {"bcc", "pyroute2"}
 """Modules that only these may import; a capture replays on a laptop."""
 MAY_NEED_LINUX = {"kernel", "capture", "lab", "cli"}
 
-PURE_CAPTURE = {"schema", "file", "tables", "container", "reader", "writer", "records", "errors", "plan", "looks"}
-"""Modules of kpath.capture that describe data: the only ones that trace, model and report may use."""
+PURE_CAPTURE = {
+    "schema", "file", "tables", "container", "reader", "writer", "records", "errors", "plan", "looks", "heap"
+}  # fmt: skip
+"""Modules of kpath.capture that describe data, or what holds it: the only ones that trace, model and report may use."""
 
 
 def imports(path: Path, package: str) -> list[tuple[str, bool]]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from kpath.capture.fresh import Fresh
+import numpy as np
+
+from kpath.capture.fresh import Fresh, pairs, runs
 from kpath.capture.records import Events
 from kpath.capture.resolve import Probe
 from kpath.capture.schema import Class, Kind
 from kpath.capture.tables import INDIRECT, Symbol, Symbols
 from kpath.kernel.symbols import Symbols as KernelSymbols
 from kpath.kernel.text import CallKind, KernelText
-
-_CODE = ("ip", "caller", "dst_input", "dst_output")
 
 
 class Addresses:
@@ -24,6 +24,7 @@ class Addresses:
         self._text = text
         self._addresses = Fresh()
         self._callers = Fresh()
+        self._pairs = Fresh()
         self._probed: dict[int, Probe] = {}
         self._told: set[int] = set()
         self.add_probes(probes)
@@ -40,11 +41,13 @@ class Addresses:
 
     def tell(self, events: Events) -> Symbols | None:
         """What is to be told before these events, None if nothing."""
-        fresh: list[int] = []
-        for column in _CODE:
-            fresh += self._addresses.take(events[column])
-        fresh += self._addresses.take(events["arg"][events["cls"] == Class.HOOK])
-        callers = self._callers.take(events["caller"][events["kind"] == Kind.ENTRY]) if self._text else []
+        # Every event is asked, so first comes what rules nearly all of them out.
+        looked = events[self._pairs.rows(pairs(events["ip"], events["caller"], events["kind"]))]
+        fresh = self._addresses.take(looked["ip"]) + self._addresses.take(looked["caller"])
+        callers = self._callers.take(looked["caller"][looked["kind"] == Kind.ENTRY]) if self._text else []
+        for column in (events["dst_input"], events["dst_output"]):
+            fresh += self._addresses.take(column[runs(column)])
+        fresh += self._addresses.take(events["arg"][np.flatnonzero(events["cls"] == Class.HOOK)])
         if not fresh and not callers:
             return None
         symbols: dict[int, Symbol] = {}

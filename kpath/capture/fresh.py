@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 U64s = npt.NDArray[np.uint64]
+Column = npt.NDArray[np.unsignedinteger[Any]]
 
 _BITS = 16
 _SHIFT = np.uint64(64 - _BITS)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """2**64 divided by the golden ratio: multiplying by it spreads neighbours over the upper bits."""
+
+
+def runs(*columns: Column) -> npt.NDArray[np.intp]:
+    """Places at which one of the columns has another value than at the place before: few where the same thing happens
+    again and again, and found sooner than anything is looked up."""
+    begins = np.zeros(len(columns[0]), np.bool_)
+    begins[:1] = True
+    for column in columns:
+        begins[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(begins)
+
+
+def pairs(one: Column, other: Column, kind: Column) -> U64s:
+    """One number for each row, by which rows with other values are told apart: addresses, and a small number."""
+    wide = one.astype(np.uint64) * _SPREAD
+    wide += other
+    wide += kind.astype(np.uint64) << np.uint64(62)
+    return wide
 
 
 class Fresh:
@@ -30,11 +51,22 @@ class Fresh:
         candidates: U64s = wide[(self._table[places] != wide) & (wide != 0)]
         if not len(candidates):
             return []
-        distinct: U64s = np.unique(candidates)
+        # np.unique would load numpy.ma first, while the kernel's buffer fills.
+        numbers = sorted(set(candidates.tolist()))
+        distinct = np.array(numbers, np.uint64)
         self._table[(distinct * _SPREAD) >> _SHIFT] = distinct
-        fresh = [value for value in distinct.tolist() if value not in self._seen]
+        fresh = [value for value in numbers if value not in self._seen]
         self._seen.update(fresh)
         return fresh
+
+    def rows(self, values: npt.NDArray[np.generic]) -> list[int]:
+        """Places of such as were not seen before, each once; from now on they are seen."""
+        wide: U64s = values.astype(np.uint64)
+        places = np.flatnonzero((self._table[(wide * _SPREAD) >> _SHIFT] != wide) & (wide != 0))
+        if not len(places):
+            return []
+        first = dict(zip(reversed(wide[places].tolist()), reversed(places.tolist()), strict=True))
+        return sorted(first[value] for value in self.take(wide[places]))
 
     def forget(self, values: list[int]) -> None:
         """As if they had not been seen."""

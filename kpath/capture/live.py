@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kpath import __version__
-from kpath.capture import facts, program
+from kpath.capture import facts, heap, program
 from kpath.capture.account import Batch, LossReport
 from kpath.capture.addresses import Addresses
 from kpath.capture.ending import CLOSED
@@ -36,6 +36,8 @@ from kpath.kernel.errors import KernelError
 from kpath.kernel.links import netns_names
 from kpath.kernel.text import KernelText
 
+TURN = 0.0005
+"""Seconds that another Python thread may keep the draining one waiting, at each system call (by default 0.005)."""
 QUEUE_BYTES = 1 << 30
 """Events (bytes) waiting in memory for the reader. When there are more, the kernel's buffer fills, which is counted."""
 
@@ -90,7 +92,7 @@ class LiveSource:
         itself would not do: events may be waiting that nobody has read."""
         self._until: Callable[[], str] = str
         self._ended = ""
-        self._detached = False
+        self._begun = self._detached = False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="kpath-drain", daemon=True)
         self._late = threading.Thread()
@@ -153,6 +155,15 @@ class LiveSource:
         """How often the programs ran on functions so far. Asks the kernel, so not for every event."""
         return self._session.totals().hits
 
+    def begin(self) -> None:
+        """Begin to take events out of the kernel's buffer: what makes the reader ready takes longer than the buffer may
+        last. Without it ``chunks`` begins."""
+        if not self._begun:
+            self._begun = True
+            heap.keep()
+            sys.setswitchinterval(TURN)
+            self._thread.start()
+
     def chunks(self, until: Callable[[], str]) -> Generator[Chunk]:
         """Chunks as they come, until ``until`` (asked by another thread, often) gives a reason to end, and what was
         captured by then has been yielded; the Footer is last.
@@ -161,10 +172,10 @@ class LiveSource:
         something in between. What goes wrong while draining is raised here.
         """
         self._until = until
+        self.begin()
         yield Facts(facts.of_session(self._session, self._text_problem))
         if names := self._look():
             yield names
-        self._thread.start()
         self._state.start()
         try:
             while True:
@@ -325,7 +336,8 @@ class LiveSource:
         while not self._session.settled() and time.monotonic() < end:
             if not self._take():
                 time.sleep(0.001)
-        self._take()
+        while self._take():
+            pass
         self._detached = True
 
     def _drain_until(self, done: threading.Event) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kpath.capture.fresh import Fresh
+from kpath.capture.fresh import Fresh, runs
 from kpath.capture.records import Events
 from kpath.capture.tables import MAX_TEXT, Names
 
@@ -60,10 +60,13 @@ class Naming:
 
     def tell(self, events: Events) -> Names | None:
         """Names of namespaces and devices that are to be told before these events, None if nothing."""
-        netns = events["netns"].astype(np.uint64) << np.uint64(32)
-        for column in ("ifindex", "out_ifindex"):
-            used = events[column] != 0
-            for key in self._devices_seen.take(netns[used] | events[column][used]):
+        columns = [events[name] for name in ("netns", "ifindex", "out_ifindex")]
+        rows = runs(*columns)
+        netns, *indices = (column[rows].astype(np.uint64) for column in columns)
+        netns <<= np.uint64(32)
+        for index in indices:
+            used = index != 0
+            for key in self._devices_seen.take(netns[used] | index[used]):
                 device = key >> 32, key & 0xFFFFFFFF
                 if device[0] and device not in self._known_devices:
                     self._unnamed[device] = _TRIES
@@ -73,7 +76,8 @@ class Naming:
     def threads(self, events: Events) -> dict[int, str]:
         """Names of threads not seen before. Call it early, by whatever thread: those of the events may soon be gone."""
         comms: dict[int, str] = {}
-        for thread in self._threads_seen.take(events["pid"]):
+        pids = events["pid"]
+        for thread in self._threads_seen.take(pids[runs(pids)]):
             try:
                 comms[thread] = _short((self._proc / str(thread) / "comm").read_text(errors="replace").rstrip("\n"))
             except OSError:

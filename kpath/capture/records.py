@@ -40,6 +40,31 @@ def joined(parts: Sequence[Events]) -> Events:
     return made
 
 
+def by_time(events: Events) -> Events:
+    """The same in the order of time, and those of one time in the order of their numbers."""
+    time = events["time"].copy()
+    return events if (time[1:] > time[:-1]).all() else merged([events])
+
+
+def merged(parts: Sequence[Events]) -> Events:
+    """A copy of all these in the order of time, and those of one time in the order of their numbers."""
+    if not parts:
+        return np.empty(0, EVENT)
+    time = np.concatenate([part["time"] for part in parts])
+    order = np.argsort(time, kind="stable")  # merges the stretches that are in order, such as a CPU's
+    ordered = time[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        order = np.lexsort((np.concatenate([part["seq"] for part in parts]), time))
+    places = np.empty(len(order), np.intp)
+    places[order] = np.arange(len(order))
+    made = np.empty(len(order), EVENT)
+    begin = 0
+    for part in parts:
+        raw(made)[places[begin : begin + len(part)]] = raw(part)
+        begin += len(part)
+    return made
+
+
 class RecordReader:
     """Turns the raw records of one file into ``schema.EVENT`` records."""
 

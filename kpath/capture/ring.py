@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kpath.capture.counters import Counters
-from kpath.capture.records import joined, raw
+from kpath.capture.records import merged, raw
 from kpath.capture.schema import EVENT
 
 _PAGE = mmap.PAGESIZE
@@ -48,10 +48,12 @@ class MappedReader:
         self._taken = np.frombuffer(self._account, "<u8", cpus * _LINE // 8)[:: _LINE // 8]
 
     def read(self, most: int = 1 << 18) -> Events:
-        """All events that are there (at most ``most``), copied out of the rings, whose room is then free again."""
+        """All events that are there (at most ``most``), in the order of time, copied out of the rings, whose room is
+        then free again."""
         parts: list[Events] = []
+        until: dict[int, int] = {}
         written = self._counters.written()
-        for cpu in np.flatnonzero(written[: len(self._events)] != self._taken[: len(self._events)]):
+        for cpu in np.flatnonzero(written[: len(self._events)] != self._taken[: len(self._events)]).tolist():
             begin, end = int(self._taken[cpu]), int(written[cpu])
             end = min(end, begin + most)
             if end <= begin:
@@ -60,9 +62,12 @@ class MappedReader:
             first, last = begin % self._slots, end % self._slots
             ring = self._events[cpu]
             places = [slice(first, last)] if first < last else [slice(first, None), slice(0, last)]
-            parts += [raw(ring[place]).copy().view(EVENT) for place in places]
+            parts += [ring[place] for place in places]
+            until[cpu] = end
+        events = merged(parts)  # copies: the ring's room is given back below
+        for cpu, end in until.items():
             self._taken[cpu] = end
-        return joined(parts)
+        return events
 
     def close(self) -> None:
         """Unmap the rings."""

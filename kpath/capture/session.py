@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from kpath.capture import attach, fentry, loader, paths, program
 from kpath.capture.account import Batch, LossReport, Totals, grown
 from kpath.capture.attach import KprobeGroup, MultiLink, Target, Tracepoint, start_heir
@@ -21,10 +19,9 @@ from kpath.capture.errors import CaptureSetupError
 from kpath.capture.loader import Loaded
 from kpath.capture.offsets import defines, tells_returns
 from kpath.capture.plan import GATES, INNER, PLAN, Planned
-from kpath.capture.records import joined, raw
+from kpath.capture.records import by_time
 from kpath.capture.resolve import Probe, resolve
-from kpath.capture.ring import Events, MappedReader, PerfReader, RingReader
-from kpath.capture.schema import EVENT
+from kpath.capture.ring import MappedReader, PerfReader, RingReader
 from kpath.capture.unrun import Unrun
 from kpath.kernel.btf import Btf, BtfKind
 from kpath.kernel.config import KernelConfig
@@ -34,7 +31,7 @@ from kpath.kernel.symbols import Symbols
 _VERDICT = "nf_hook_slow"
 
 
-POLL_EVENTS = 1 << 20
+POLL_EVENTS = 1 << 18
 """A poll ends when it has so many events, though there may be more."""
 
 
@@ -336,15 +333,10 @@ class Session:
         Without ``account`` the losses are left for a later poll, unless there are events.
         """
         assert self._reader is not None
-        parts: list[Events] = []
-        while len(part := self._reader.read()):
-            parts.append(part)
-            if sum(map(len, parts)) >= POLL_EVENTS:
-                break
-        events = joined(parts)
+        events = self._reader.read(POLL_EVENTS)
         self._received += len(events)
         if len(events):
-            events = raw(events)[np.lexsort((events["seq"], events["cpu"], events["time"]))].view(EVENT)
+            events = by_time(events)
         return Batch(events, self.loss() if account or len(events) else None)
 
     def loss(self) -> LossReport | None:

@@ -87,6 +87,7 @@ def record(
     with ExitStack() as stack:
         with waiting() as say:
             source = stack.enter_context(capturing(request, say, sampled=bool(one_in or max_overhead)))
+        source.begin()
         writer = stack.enter_context(CaptureWriter.create(output, source.header()))
         child = _Child(command)
         ending = stack.enter_context(Ending(request.duration, child.ended))
@@ -247,7 +248,7 @@ def _summary(output: str, writer: CaptureWriter, footer: Footer, seconds: float)
         return
     parts = []
     if lost:
-        parts.append(f"{lost:,} events did not fit into the buffer (a larger --buffer-size or a --filter helps)")
+        parts.append(f"{lost:,} events did not fit into the buffer (--sample, a --filter or a larger --buffer-size helps)")
     if missed:
         parts.append(f"{missed:,} hits found their probe busy")
     if tables:

@@ -99,6 +99,8 @@ def watch(
                     sampled=not wants_view and bool(one_in or max_overhead),
                 )
             )  # fmt: skip
+            if mode != "paths":
+                source.begin()
             if wants_view:
                 import kpath.dashboard.tui  # noqa: F401 - takes long, and something else is seen meanwhile
         if wants_view:
@@ -235,5 +237,5 @@ def _farewell(source: LiveSource, footer: Footer | None, shown: int) -> None:
     missed = sum(footer.missed.values()) if footer else source.missed
     words = f"kpath: {shown} journeys from {source.received} events; {lost} events lost, {missed} probe hits missed"
     if lost or missed:
-        words += ": some trees are incomplete (try a filter, or a larger --buffer-size)"
+        words += ": some trees are incomplete (try --sample, a filter, or a larger --buffer-size)"
     click.echo(words, err=True)

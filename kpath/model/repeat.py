@@ -138,7 +138,7 @@ def _fast(
 ) -> tuple[Count, Outcome] | None:
     """The fast way; None when something was lost that is not among ``losses``."""
     with CaptureReader(path, salvage=salvage) as reader:
-        from kpath.trace.arrays import heap
+        from kpath.capture import heap
         from kpath.trace.arrays.glance import Glance
 
         heap.keep()

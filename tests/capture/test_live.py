@@ -134,6 +134,17 @@ def shape(chunks: Iterable[Chunk]) -> list[str]:
     return [type(c).__name__ if not isinstance(c, np.ndarray) else f"events {len(c)}" for c in chunks]
 
 
+def test_what_comes_before_the_reader_is_ready_is_kept() -> None:
+    fake = FakeSession([Batch(events(1), None), Batch(events(2), None)])
+    source = source_of(fake)
+    source.begin()
+    end = time.monotonic() + 10
+    while fake.batches and time.monotonic() < end:
+        time.sleep(0.001)
+    assert not fake.batches
+    assert [s for s in shape(source.chunks(lambda: COMMAND)) if s.startswith("events")] == ["events 1", "events 2"]
+
+
 def test_what_explains_events_stands_before_them_and_what_was_lost_after() -> None:
     loss = LossReport(1, 2, {0: 3}, {"ip_rcv": 1}, {1: 2})
     fake = FakeSession([Batch(events(4, ip=IP_RCV, netns=77, ifindex=2, pid=1), loss)])

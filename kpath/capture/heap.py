@@ -1,4 +1,4 @@
-"""What is freed stays with the process: a chunk of a recording takes the room of the one before."""
+"""What is freed stays with the process: the next events take the room of those before."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ _KEPT, _LARGEST = 256 << 20, 32 << 20
 
 
 def keep() -> None:
-    """Else the C library gives each chunk back to the kernel, which clears its pages anew: a tenth of the time of a
-    replay. Where the library knows no such options, nothing happens."""
+    """Else the C library gives each array back to the kernel, which clears its pages anew for the next one: a tenth of
+    the time of a replay. Where the library knows no such options, nothing happens."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_TRIM_THRESHOLD, _KEPT)
