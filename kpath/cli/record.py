@@ -248,7 +248,7 @@ def _summary(output: str, writer: CaptureWriter, footer: Footer, seconds: float)
         return
     parts = []
     if lost:
-        parts.append(f"{lost:,} events did not fit into the buffer (--sample, a --filter or a larger --buffer-size helps)")
+        parts.append(f"{lost:,} events did not fit into the buffer (try --sample, a filter, or a larger --buffer-size)")
     if missed:
         parts.append(f"{missed:,} hits found their probe busy")
     if tables:
