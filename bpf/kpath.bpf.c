@@ -623,14 +623,21 @@ INLINE void remember_comm(u32 pid)
 
 /* ---- to userspace ---- */
 
+#if SLOTS
+/* Events in this CPU's ring that userspace has not taken yet. */
+INLINE u64 waiting(struct run *r)
+{
+    return r->c->written - ELEMENTS(struct taken, taken)[r->cpu & (CPU_PLACES - 1)].count;
+}
+#endif
+
 /* Where in the buffer this CPU's next event goes; its draft when there is no room. */
 INLINE int place_event(struct run *r)
 {
     u32 at = RINGS * SLOTS + r->cpu;
     r->drafted = 1;
 #if SLOTS
-    u64 read = ELEMENTS(struct taken, taken)[r->cpu & (CPU_PLACES - 1)].count;
-    if (r->cpu < RINGS && r->c->written - read < SLOTS) {
+    if (r->cpu < RINGS && waiting(r) < SLOTS) {
         r->drafted = 0;
         at = r->cpu * SLOTS + (r->c->written & (SLOTS - 1));
     }
@@ -951,7 +958,8 @@ INLINE void bring_out(struct pt_regs *ctx, struct run *r, u64 key)
 
 #if FILTERED
 /* Is this packet, which matches, one of those that are not followed? Decided once in its life. Chance decides, but of the
- * fragments of a packet, which come one by one and are wanted together, what they have in common.
+ * fragments of a packet, which come one by one and are wanted together, what they have in common. When the buffer fills,
+ * none is: better some packets are not there at all than all of them with holes.
  */
 INLINE int left_out(struct run *r, struct packet *packet)
 {
@@ -960,12 +968,20 @@ INLINE int left_out(struct run *r, struct packet *packet)
     if (packet && packet->matched == LEFT_OUT)
         return 1;
     struct control *control = ELEMENTS(struct control, controls);
-    if (!packet || packet->matched == MATCHED || control->one_in < 2)
+    if (!packet || packet->matched == MATCHED)
         return 0;
-    u64 pick = bpf_get_prandom_u32();
-    if (swap16(e->frag_off) & 0x3fff) /* offset, or more to come */
-        pick = (((u64)e->saddr << 32 ^ (u64)e->ip_id << 24 ^ e->daddr) * 0x9E3779B97F4A7C15ULL) >> 32;
-    if (pick * (u32)control->one_in >> 32 == 0)
+    int fragment = (swap16(e->frag_off) & 0x3fff) != 0; /* offset, or more to come */
+    int out = 0;
+#if SLOTS
+    out = !fragment && waiting(r) > SLOTS / 2;
+#endif
+    if (!out && control->one_in > 1) {
+        u64 pick = bpf_get_prandom_u32();
+        if (fragment)
+            pick = (((u64)e->saddr << 32 ^ (u64)e->ip_id << 24 ^ e->daddr) * 0x9E3779B97F4A7C15ULL) >> 32;
+        out = pick * (u32)control->one_in >> 32 != 0;
+    }
+    if (!out)
         return 0;
     packet->matched = LEFT_OUT;
     r->c->left_out++;

@@ -378,10 +378,11 @@ class LiveSource:
         self._new_share = True
 
     def followed(self) -> dict[str | int, Fact]:
-        """What share of the packets was followed when, and how many others there were; empty without ``follow``."""
-        if not self._shares:
+        """What share of the packets was followed when, and how many others there were; empty where every packet was."""
+        left_out = self._session.totals().left_out
+        if not self._shares and not left_out:
             return {}
-        return {"followed": list(self._shares), "left_out": self._session.totals().left_out}
+        return {"followed": list(self._shares) or [[self._monotonic, 1]], "left_out": left_out}
 
     def hold(self, held: bool = True) -> None:
         """Take nothing more out of the kernel's buffer, as long as it is held: what does not fit in is lost there."""

@@ -13,10 +13,14 @@ def words(facts: Mapping[str | int, object]) -> str:
     if not isinstance(pairs, list):
         return ""
     shares = [pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], int)]
-    if not shares or max(shares) < 2:
+    left_out = facts.get("left_out")
+    if not isinstance(left_out, int):
+        left_out = 0
+    if not shares or (max(shares) < 2 and not left_out):
         return ""
+    if max(shares) < 2:
+        return f"every packet was followed while the buffer had room, and {left_out:,} were left out"
     text = f"one packet in {shares[0]:,} was followed"
     if len(shares) > 1:
         text = f"at least one packet in {max(shares):,} was followed, at the end one in {shares[-1]:,}"
-    left_out = facts.get("left_out")
-    return text + (f", and {left_out:,} were left out" if isinstance(left_out, int) else "")
+    return text + (f", and {left_out:,} were left out" if "left_out" in facts else "")

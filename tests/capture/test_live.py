@@ -81,6 +81,7 @@ class FakeSession:
         self.polls = 0
         self.detached = 0
         self.one_in: list[int] = []
+        self.left_out = 0
         self.new: list[Probe] = []
 
     def poll(self, account: bool = True) -> Batch:
@@ -97,7 +98,7 @@ class FakeSession:
         return not self.batches and not self.rest
 
     def totals(self) -> Totals:
-        return Totals({0: self.received}, {}, self.received, {}, 0, {}, left_out=70)
+        return Totals({0: self.received}, {}, self.received, {}, 0, {}, left_out=self.left_out)
 
     def follow(self, one_in: int) -> None:
         self.one_in.append(one_in)
@@ -159,6 +160,7 @@ def test_what_explains_events_stands_before_them_and_what_was_lost_after() -> No
 
 def test_what_share_is_followed_stands_in_the_capture_as_it_changes() -> None:
     fake = FakeSession([Batch(events(1), None), Batch(events(1), None)])
+    fake.left_out = 70
     source = source_of(fake)
     source.follow(8, 1000)
     told: list[Any] = []
@@ -170,6 +172,13 @@ def test_what_share_is_followed_stands_in_the_capture_as_it_changes() -> None:
     assert fake.one_in == [8, 4]
     assert told[0]["followed"] == [[1000, 8]]
     assert told[-1] == {"followed": [[1000, 8], [2000, 4]], "left_out": 70}
+
+
+def test_packets_left_out_because_the_buffer_filled_stand_in_the_capture() -> None:
+    fake = FakeSession([Batch(events(1), None)])
+    fake.left_out = 3
+    told = [chunk.values for chunk in all_of(fake) if isinstance(chunk, Facts) and "followed" in chunk.values]
+    assert told == [{"followed": [[fake.start_ns, 1]], "left_out": 3}]
 
 
 def test_nothing_is_told_twice() -> None:

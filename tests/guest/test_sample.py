@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kpath.capture.live import LiveSource
-from kpath.capture.program import Selection
+from kpath.capture.program import Selection, Sizes
 from kpath.capture.session import Options
 from kpath.flow import BUILT_IN
 from kpath.lab import scenarios, topology, traffic
@@ -99,6 +99,26 @@ def test_no_path_looks_wrong_because_others_were_left_out(sampled: Sampled) -> N
                         wrong.append((name, judged.document, judged.findings))
     assert not wrong, (len(wrong), wrong[:3])
     assert conforming > len(sampled.takes)
+
+
+def test_when_the_buffer_fills_packets_are_left_out_whole() -> None:
+    """Nobody reads, and more packets come than have room: those that are followed lose nothing."""
+    options = Options(selection=Selection(sampled=True), sizes=Sizes(ring_bytes=1 << 20))
+    with Tracing(options) as trace, topology.routed() as routed:
+        if trace.session.buffer != "mapped":
+            pytest.skip("the kernel's own buffers do not tell how full they are")
+        traffic.ping(routed.near, Routed.FAR)
+        before = trace.session.totals().left_out
+        trace.begin()
+        traffic.udp_flood(routed.near, Routed.FAR, PACKETS, port=PORT)
+        take = trace.end()
+        left_out = trace.session.totals().left_out - before
+        assert not take.losses
+        journeys = [j for j in trace.journeys(take) if j.header and j.header.dport == PORT]
+        parts = [part for j in journeys for part in traversals(j) if part.direction == "forward"]
+    assert 0 < len(journeys) < PACKETS / 2
+    assert len(journeys) + left_out >= PACKETS
+    assert len([part for part in parts if not part.partial]) > 0.9 * len(journeys)
 
 
 def test_the_command_says_what_it_followed(tmp_path: Path) -> None:

@@ -18,8 +18,13 @@ from kpath.report.followed import words
             {"followed": [[5, 8], [9, 16], [12, 4]], "left_out": 70},
             "at least one packet in 16 was followed, at the end one in 4, and 70 were left out",
         ),
+        (
+            {"followed": [[5, 1]], "left_out": 1234},
+            "every packet was followed while the buffer had room, and 1,234 were left out",
+        ),
         ({"followed": "8", "left_out": 3}, ""),
         ({"followed": [[5], "x", [7, "8"]], "left_out": 3}, ""),
+        ({"followed": [[5, 1]], "left_out": "many"}, ""),
     ],
 )
 def test_words(facts: dict[str | int, object], said: str) -> None:
