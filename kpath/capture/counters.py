@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from kpath.capture.account import grown
 
 COUNTERS: np.dtype[np.void] = np.dtype(
     [
@@ -34,6 +36,16 @@ class Counts:
     hits: int
     busy: int = 0
     left_out: int = 0
+
+    def since(self, before: Counts) -> Counts:
+        """What was added to events, losses and packets; the rest counts from the beginning."""
+        return replace(
+            self,
+            sent=grown(self.sent, before.sent),
+            lost=grown(self.lost, before.lost),
+            tables=grown(self.tables, before.tables),
+            left_out=self.left_out - before.left_out,
+        )
 
 
 NO_COUNTS = Counts({}, {}, {}, 0)

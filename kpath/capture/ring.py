@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ _RECORD: np.dtype[np.void] = np.dtype([("length", "<u4"), ("page", "<u4"), ("eve
 
 Events = npt.NDArray[np.void]
 _NOTHING: Events = np.empty(0, EVENT)
+MOST = 1 << 18
+"""Most events of one look, unless told otherwise."""
 _LINE = 64
 """Bytes of ``struct taken``: a cache line for each CPU."""
 
@@ -47,7 +51,7 @@ class MappedReader:
         self._events = np.frombuffer(self._memory, EVENT, rings * slots).reshape(rings, slots)
         self._taken = np.frombuffer(self._account, "<u8", cpus * _LINE // 8)[:: _LINE // 8]
 
-    def read(self, most: int = 1 << 18) -> Events:
+    def read(self, most: int = MOST) -> Events:
         """All events that are there (at most ``most``), in the order of time, copied out of the rings, whose room is
         then free again."""
         parts: list[Events] = []
@@ -69,6 +73,13 @@ class MappedReader:
             self._taken[cpu] = end
         return events
 
+    def skip(self) -> dict[int, int]:
+        """Leave out all events that are there; returns how many, by CPU."""
+        written = self._counters.written()
+        skipped = written - self._taken[: len(written)]
+        self._taken[: len(written)] = written
+        return {cpu: int(skipped[cpu]) for cpu in np.flatnonzero(skipped).tolist()}
+
     def close(self) -> None:
         """Unmap the rings."""
         del self._events, self._taken
@@ -88,7 +99,7 @@ class RingReader:
         self._produced = np.frombuffer(self._producer, "<u8", 1)
         self._data = np.frombuffer(self._producer, np.uint8, 2 * size, _PAGE)
 
-    def read(self, most: int = 1 << 18) -> Events:
+    def read(self, most: int = MOST) -> Events:
         """All complete events (at most ``most``), copied out of the buffer, whose room is then free again."""
         position = int(self._consumed[0])
         count = min((int(self._produced[0]) - position) // _RECORD.itemsize, most)
@@ -104,6 +115,10 @@ class RingReader:
         events: Events = records["event"].copy()
         self._consumed[0] = position + len(records) * _RECORD.itemsize
         return events
+
+    def skip(self) -> dict[int, int]:
+        """Leave out all events that are there; returns how many, by CPU."""
+        return _skip(self.read)
 
     def close(self) -> None:
         """Unmap the buffer."""
@@ -127,7 +142,7 @@ class PerfReader:
         if size >= EVENT.itemsize:
             self._pending.append(ctypes.string_at(data, EVENT.itemsize))
 
-    def read(self, most: int = 1 << 18) -> Events:
+    def read(self, most: int = MOST) -> Events:
         """All events that are there."""
         self._bpf.perf_buffer_poll(timeout=0)
         if not self._pending:
@@ -136,5 +151,18 @@ class PerfReader:
         del self._pending[:most]
         return events
 
+    def skip(self) -> dict[int, int]:
+        """Leave out all events that are there; returns how many, by CPU."""
+        return _skip(self.read)
+
     def close(self) -> None:
         """BCC closes the buffers itself."""
+
+
+def _skip(read: Callable[[], Events]) -> dict[int, int]:
+    found = Counter[int]()
+    while len(events := read()):
+        found.update(events["cpu"].tolist())
+        if len(events) < MOST:
+            break
+    return found

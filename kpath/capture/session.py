@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,6 +81,7 @@ class Session:
         self._stopped = False
         self._last_time = 0
         self._received = 0
+        self._before = NO_COUNTS
         self._modules = ""
         self.backend = ""
         self.buffer = ""
@@ -158,10 +160,20 @@ class Session:
             self._attach_multi([p for p in self.probes if p.program and p.address not in apart])
         self._settle_unrun()
         self._modules = _modules()
+        self._forget()
         self.start_ns = self._last_time = time.monotonic_ns()
         if self.tables is not None:
             self.tables.begin(self.start_ns)
         self._last = self.totals()
+
+    def _forget(self) -> None:
+        """What came while probes were put on, one kind after the other, is no part of the capture."""
+        if self._reader is not None and isinstance(self._counters, Counters):
+            before = self._counters.read()
+            left = Counter(before.lost)
+            for _ in range(2):  # the first takes its time, in which more came
+                left.update(self._reader.skip())
+            self._before = replace(before, sent=left)
 
     def _plan(self) -> tuple[Planned, ...]:
         return paths.planned(self.options.plan) if self.options.mode == "paths" else self.options.plan
@@ -356,6 +368,7 @@ class Session:
         profile = self._profile()
         counts = self._counters.read() if self._counters else NO_COUNTS
         missed = self._missed(profile, counts) if self._final_missed is None else self._final_missed
+        counts = counts.since(self._before)
         return Totals(
             counts.sent, counts.lost, self._received, missed, counts.hits, counts.tables, counts.left_out
         )  # fmt: skip
@@ -462,7 +475,7 @@ class Session:
 
     def settled(self) -> bool:
         """After ``detach``: has every event been received or counted as lost?"""
-        counts = self._counters.read() if self._counters else NO_COUNTS
+        counts = self._counters.read().since(self._before) if self._counters else NO_COUNTS
         return self._received + sum(counts.lost.values()) == sum(counts.sent.values())
 
     def stop(self) -> None:

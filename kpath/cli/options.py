@@ -196,4 +196,6 @@ def capturing(
     from kpath.capture.session import Session
 
     with Session(options, say) as session, LiveSource(session, request.filter_text, on_attach) as source:
+        if mode == "events":
+            source.begin()
         yield source

@@ -87,7 +87,6 @@ def record(
     with ExitStack() as stack:
         with waiting() as say:
             source = stack.enter_context(capturing(request, say, sampled=bool(one_in or max_overhead)))
-        source.begin()
         writer = stack.enter_context(CaptureWriter.create(output, source.header()))
         child = _Child(command)
         ending = stack.enter_context(Ending(request.duration, child.ended))

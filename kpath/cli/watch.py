@@ -99,8 +99,6 @@ def watch(
                     sampled=not wants_view and bool(one_in or max_overhead),
                 )
             )  # fmt: skip
-            if mode != "paths":
-                source.begin()
             if wants_view:
                 import kpath.dashboard.tui  # noqa: F401 - takes long, and something else is seen meanwhile
         if wants_view:

@@ -114,9 +114,6 @@ class Replayed:
     def header(self) -> Header:
         return self._reader.header
 
-    def begin(self) -> None:
-        """All is there."""
-
     def chunks(self, until: Callable[[], str]) -> Generator[object]:
         for chunk in self._reader:
             if isinstance(chunk, np.ndarray):

@@ -11,10 +11,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,36 @@ def few(backend: str, buffer: str = "auto", ring: int = 8 << 20) -> Session:
 
 def has_multi() -> bool:
     return " register_fprobe_ips\n" in Path("/proc/kallsyms").read_text()
+
+
+@contextmanager
+def flooding(routed: Routed) -> Iterator[None]:
+    """Datagrams all the while."""
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.is_set():
+            traffic.udp_flood(routed.near, Routed.FAR, 100, port=4995)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("buffer", ["mapped", "ring", "perf"])
+def test_what_came_while_probes_were_put_on_is_no_part(routed: Routed, buffer: str) -> None:
+    with ExitStack() as stack:
+        with flooding(routed):
+            session = stack.enter_context(few("auto", buffer))
+            assert session._counters is not None
+            everything_sent, sent = session._counters.read().sent, session.totals().sent
+            assert sum(everything_sent.values()) > sum(sent.values())
+        assert len(everything(session))
+        assert exact(session)
 
 
 @pytest.mark.parametrize("buffer", ["mapped", "ring", "perf"])
