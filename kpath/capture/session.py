@@ -23,6 +23,7 @@ from kpath.capture.plan import GATES, INNER, PLAN, Planned
 from kpath.capture.records import by_time
 from kpath.capture.resolve import Probe, resolve
 from kpath.capture.ring import MappedReader, PerfReader, RingReader
+from kpath.capture.schema import EVENT
 from kpath.capture.unrun import Unrun
 from kpath.kernel.btf import Btf, BtfKind
 from kpath.kernel.config import KernelConfig
@@ -33,7 +34,7 @@ _VERDICT = "nf_hook_slow"
 
 
 POLL_EVENTS = 1 << 18
-"""A poll ends when it has so many events, though there may be more."""
+"""A poll ends when it has so many events, though there may be more; of the mapped buffer it takes all that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +346,8 @@ class Session:
         Without ``account`` the losses are left for a later poll, unless there are events.
         """
         assert self._reader is not None
-        events = self._reader.read(POLL_EVENTS)
+        # All of the mapped rings: what stayed behind in one of them would come too late to be put in order.
+        events = self._reader.read(max(POLL_EVENTS, self.options.sizes.ring_bytes // EVENT.itemsize))
         self._received += len(events)
         if len(events):
             events = by_time(events)
