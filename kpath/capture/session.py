@@ -34,7 +34,7 @@ _VERDICT = "nf_hook_slow"
 
 
 POLL_EVENTS = 1 << 18
-"""A poll ends when it has so many events, though there may be more; of the mapped buffer it takes all that are there."""
+"""A poll ends when it has so many events, though there may be more; the mapped buffer it takes as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
