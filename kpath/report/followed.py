@@ -14,13 +14,12 @@ def words(facts: Mapping[str | int, object]) -> str:
         return ""
     shares = [pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], int)]
     left_out = facts.get("left_out")
-    if not isinstance(left_out, int):
-        left_out = 0
-    if not shares or (max(shares) < 2 and not left_out):
+    others = f", and {left_out:,} were left out" if isinstance(left_out, int) else ""
+    if not shares:
         return ""
     if max(shares) < 2:
-        return f"every packet was followed while the buffer had room, and {left_out:,} were left out"
+        return f"every packet was followed while the buffer had room{others}" if others and left_out else ""
     text = f"one packet in {shares[0]:,} was followed"
     if len(shares) > 1:
         text = f"at least one packet in {max(shares):,} was followed, at the end one in {shares[-1]:,}"
-    return text + (f", and {left_out:,} were left out" if "left_out" in facts else "")
+    return text + others

@@ -25,6 +25,7 @@ from kpath.report.followed import words
         ({"followed": "8", "left_out": 3}, ""),
         ({"followed": [[5], "x", [7, "8"]], "left_out": 3}, ""),
         ({"followed": [[5, 1]], "left_out": "many"}, ""),
+        ({"followed": [[5, 8]], "left_out": "many"}, "one packet in 8 was followed"),
     ],
 )
 def test_words(facts: dict[str | int, object], said: str) -> None:
