@@ -38,7 +38,8 @@ class Batch:
 class Totals:
     """The account of a whole capture; ``sent`` is what the kernel side wanted to send: received + lost.
 
-    ``left_out`` counts packets that are not followed because only one in so many is (``Session.follow``).
+    ``left_out`` counts packets that are not followed because only one in so many is (``Session.follow``), or the buffer
+    was filling.
     """
 
     sent: dict[int, int]

@@ -27,7 +27,7 @@ class Counts:
     ``sent`` counts the events that were to go to userspace, of which ``lost`` did not fit into the buffer;
     ``tables`` counts packets and stacks that found a table full; ``hits`` runs of the programs on functions;
     ``busy`` hits that came while another program was running on that CPU; ``left_out`` packets that are not followed
-    because only one in so many is.
+    because only one in so many is, or the buffer was filling.
     """
 
     sent: dict[int, int]

@@ -46,11 +46,21 @@ class Fresh:
 
     def take(self, values: npt.NDArray[np.generic]) -> list[int]:
         """Those not seen before, each once; from now on they are seen."""
+        wide, places = self._unlike(values)
+        return self._learn(wide[places])
+
+    def rows(self, values: npt.NDArray[np.generic]) -> list[int]:
+        """Places of such as were not seen before, each once; from now on they are seen."""
+        wide, places = self._unlike(values)
+        first = dict(zip(reversed(wide[places].tolist()), reversed(places.tolist()), strict=True))
+        return sorted(first[value] for value in self._learn(wide[places]))
+
+    def _unlike(self, values: npt.NDArray[np.generic]) -> tuple[U64s, npt.NDArray[np.intp]]:
+        """The numbers, and the places of those that the table does not hold."""
         wide: U64s = values.astype(np.uint64)
-        places = (wide * _SPREAD) >> _SHIFT
-        candidates: U64s = wide[(self._table[places] != wide) & (wide != 0)]
-        if not len(candidates):
-            return []
+        return wide, np.flatnonzero((self._table[(wide * _SPREAD) >> _SHIFT] != wide) & (wide != 0))
+
+    def _learn(self, candidates: U64s) -> list[int]:
         # np.unique would load numpy.ma first, while the kernel's buffer fills.
         numbers = sorted(set(candidates.tolist()))
         distinct = np.array(numbers, np.uint64)
@@ -58,15 +68,6 @@ class Fresh:
         fresh = [value for value in numbers if value not in self._seen]
         self._seen.update(fresh)
         return fresh
-
-    def rows(self, values: npt.NDArray[np.generic]) -> list[int]:
-        """Places of such as were not seen before, each once; from now on they are seen."""
-        wide: U64s = values.astype(np.uint64)
-        places = np.flatnonzero((self._table[(wide * _SPREAD) >> _SHIFT] != wide) & (wide != 0))
-        if not len(places):
-            return []
-        first = dict(zip(reversed(wide[places].tolist()), reversed(places.tolist()), strict=True))
-        return sorted(first[value] for value in self.take(wide[places]))
 
     def forget(self, values: list[int]) -> None:
         """As if they had not been seen."""

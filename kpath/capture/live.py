@@ -28,8 +28,9 @@ from kpath.capture.naming import Naming
 from kpath.capture.reader import Chunk
 from kpath.capture.records import Events
 from kpath.capture.resolve import Probe
+from kpath.capture.ring import MOST
 from kpath.capture.schema import EVENT
-from kpath.capture.session import POLL_EVENTS, Session
+from kpath.capture.session import Session
 from kpath.capture.tables import Fact, Facts, Footer, Header, Loss, Names, PlannedProbe, Symbols
 from kpath.kernel import netstate
 from kpath.kernel.errors import KernelError
@@ -297,7 +298,7 @@ class LiveSource:
             if due or len(batch.events):
                 accounted = now
             self._hand_over(batch)
-            if len(batch.events) < POLL_EVENTS:  # else there may be more
+            if len(batch.events) < MOST:  # else there may be more
                 self._drained = int(now * 1e9)
             if now - looked >= MODULES:
                 looked = now

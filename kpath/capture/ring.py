@@ -1,7 +1,7 @@
 """Events out of the kernel: our own rings or the BPF ring buffer, mapped into Python, or the older perf buffer.
 
-All hand over numpy arrays of :data:`kpath.capture.schema.EVENT` and count nothing: what did not fit is counted
-on the BPF side (``counts``), where it is known for certain.
+All hand over numpy arrays of :data:`kpath.capture.schema.EVENT` in the order of time, and count nothing: what did not
+fit is counted on the BPF side (``counts``), where it is known for certain.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kpath.capture.counters import Counters
-from kpath.capture.records import merged, raw
+from kpath.capture.records import by_time, merged, raw
 from kpath.capture.schema import EVENT
 
 _PAGE = mmap.PAGESIZE
@@ -26,7 +26,7 @@ _RECORD: np.dtype[np.void] = np.dtype([("length", "<u4"), ("page", "<u4"), ("eve
 Events = npt.NDArray[np.void]
 _NOTHING: Events = np.empty(0, EVENT)
 MOST = 1 << 18
-"""Most events of one look, unless told otherwise."""
+"""Most events of one look at the BPF ring buffer or the perf buffer."""
 _LINE = 64
 """Bytes of ``struct taken``: a cache line for each CPU."""
 
@@ -51,33 +51,25 @@ class MappedReader:
         self._events = np.frombuffer(self._memory, EVENT, rings * slots).reshape(rings, slots)
         self._taken = np.frombuffer(self._account, "<u8", cpus * _LINE // 8)[:: _LINE // 8]
 
-    def read(self, most: int = MOST) -> Events:
-        """All events that are there (at most ``most``), in the order of time, copied out of the rings, whose room is
-        then free again."""
+    def read(self) -> Events:
+        """All events that are there, copied out of the rings, whose room is then free again. What stayed behind in one
+        of them would come too late to be put in order."""
         parts: list[Events] = []
-        until: dict[int, int] = {}
         written = self._counters.written()
-        for cpu in np.flatnonzero(written[: len(self._events)] != self._taken[: len(self._events)]).tolist():
-            begin, end = int(self._taken[cpu]), int(written[cpu])
-            end = min(end, begin + most)
-            if end <= begin:
-                break
-            most -= end - begin
-            first, last = begin % self._slots, end % self._slots
+        for cpu in np.flatnonzero(written != self._taken).tolist():
+            first, last = int(self._taken[cpu]) % self._slots, int(written[cpu]) % self._slots
             ring = self._events[cpu]
             places = [slice(first, last)] if first < last else [slice(first, None), slice(0, last)]
             parts += [ring[place] for place in places]
-            until[cpu] = end
         events = merged(parts)  # copies: the ring's room is given back below
-        for cpu, end in until.items():
-            self._taken[cpu] = end
+        self._taken[:] = written
         return events
 
     def skip(self) -> dict[int, int]:
         """Leave out all events that are there; returns how many, by CPU."""
         written = self._counters.written()
-        skipped = written - self._taken[: len(written)]
-        self._taken[: len(written)] = written
+        skipped = written - self._taken
+        self._taken[:] = written
         return {cpu: int(skipped[cpu]) for cpu in np.flatnonzero(skipped).tolist()}
 
     def close(self) -> None:
@@ -114,7 +106,7 @@ class RingReader:
             records = records[: unfinished[0]]
         events: Events = records["event"].copy()
         self._consumed[0] = position + len(records) * _RECORD.itemsize
-        return events
+        return by_time(events)
 
     def skip(self) -> dict[int, int]:
         """Leave out all events that are there; returns how many, by CPU."""
@@ -149,7 +141,7 @@ class PerfReader:
             return _NOTHING
         events: Events = raw(np.frombuffer(b"".join(self._pending[:most]), EVENT)).copy().view(EVENT)
         del self._pending[:most]
-        return events
+        return by_time(events)
 
     def skip(self) -> dict[int, int]:
         """Leave out all events that are there; returns how many, by CPU."""

@@ -20,10 +20,8 @@ from kpath.capture.errors import CaptureSetupError
 from kpath.capture.loader import Loaded
 from kpath.capture.offsets import defines, tells_returns
 from kpath.capture.plan import GATES, INNER, PLAN, Planned
-from kpath.capture.records import by_time
 from kpath.capture.resolve import Probe, resolve
 from kpath.capture.ring import MappedReader, PerfReader, RingReader
-from kpath.capture.schema import EVENT
 from kpath.capture.unrun import Unrun
 from kpath.kernel.btf import Btf, BtfKind
 from kpath.kernel.config import KernelConfig
@@ -31,10 +29,6 @@ from kpath.kernel.probeable import Probeability, State, tracefs
 from kpath.kernel.symbols import Symbols
 
 _VERDICT = "nf_hook_slow"
-
-
-POLL_EVENTS = 1 << 18
-"""A poll ends when it has so many events, though there may be more; the mapped buffer it takes as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,11 +340,8 @@ class Session:
         Without ``account`` the losses are left for a later poll, unless there are events.
         """
         assert self._reader is not None
-        # All of the mapped rings: what stayed behind in one of them would come too late to be put in order.
-        events = self._reader.read(max(POLL_EVENTS, self.options.sizes.ring_bytes // EVENT.itemsize))
+        events = self._reader.read()
         self._received += len(events)
-        if len(events):
-            events = by_time(events)
         return Batch(events, self.loss() if account or len(events) else None)
 
     def loss(self) -> LossReport | None:
