@@ -40,6 +40,15 @@ ASIDE = frozenset({("xfrm_state_find", "sk_filter_trim_cap")})
 """Edges to buffers that are no IPv4 packets, which kpath leaves out: a state that is missing is asked for by netlink
 (net/xfrm/xfrm_state.c:km_query), and the key daemon's socket may have a filter."""
 
+TUNNELS = ("dev_hard_start_xmit", "ip_tunnel_xmit", "ipgre_xmit", "ipip_tunnel_xmit")
+"""Who is seen to call a tunnel's driver, or is one."""
+
+KEPT = frozenset((tunnel, "ip_route_output_flow") for tunnel in TUNNELS)
+"""Edges to the look-up of a tunnel's outer route. A tunnel keeps that route for each CPU, and what was kept in the very
+jiffy in which the tunnel learned of its peer does not count (net/core/dst_cache.c:dst_cache_per_cpu_get): so whether
+the packet after it looks again follows from how fast an observer lets the machine be, which is alike in all its runs.
+"""
+
 SEGMENTS = frozenset({"xfrm_output_gso"})
 """Who cuts a buffer and sends each segment by a call of its own (net/xfrm/xfrm_output.c:xfrm_output_gso)."""
 
@@ -95,7 +104,7 @@ def sight(roots: Iterable[Call], begin: Collection[str], without: Collection[str
 
 
 def _trees(call: Call, without: Collection[str]) -> Iterator[Tree]:
-    inside = (child for child in call.children if (call.name, child.name) not in ASIDE)
+    inside = (child for child in call.children if (call.name, child.name) not in ASIDE | KEPT)
     below = tuple(t for child in inside for t in _trees(child, without))
     if call.name in SEGMENTS:
         below = tuple(tree for tree, _ in groupby(below))

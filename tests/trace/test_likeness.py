@@ -160,3 +160,13 @@ def test_a_queue_that_was_run_for_nothing_is_chance_and_what_came_out_of_it_is_n
     assert not differences([see(idle, RECEIVE, begin=roots)], [see(RECEIVE, begin=roots)])
     assert differences([see(busy, RECEIVE, begin=roots)], [see(RECEIVE, begin=roots)])
     assert differences([see(busy, begin=roots)], [see(idle, begin=roots)])
+
+
+def test_whether_a_tunnel_still_had_its_route_is_chance_and_what_it_sends_is_not() -> None:
+    has = RECEIVE + "          dev_hard_start_xmit\n            iptunnel_xmit\n"
+    route = "            ip_route_output_flow\n              xfrm_lookup_route\n"
+    looks = has.replace("            iptunnel_xmit", route + "            iptunnel_xmit")
+    assert not differences([see(has)], [see(looks)] * 9)
+    assert differences([see(RECEIVE + route[2:].replace("\n  ", "\n"))], [see(RECEIVE)])  # whoever is no tunnel
+    assert differences([see(looks.replace("            iptunnel_xmit\n", ""))], [see(looks)])
+    assert see(looks).edges["dev_hard_start_xmit", "ip_route_output_flow"] == 1  # each of which is asked for anyway
