@@ -1337,7 +1337,8 @@ int traced(struct arguments *ctx)
     r->cls = PLAIN_CLASS(cls);
     r->first = as_number(&r->s->through, ctx->first);
     r->ip = own_address();
-    r->sp = entry_sp(as_number(&r->s->through, (u64)ctx), r->ip, own_distance());
+    u32 caller = 0;
+    r->sp = entry_sp(&r->s->through, ctx, &caller);
     if (!r->sp) {
         r->c->busy++;
         DONE(r->s);

@@ -512,9 +512,11 @@ INLINE struct shadow *shadow_of(u64 base)
 /* Where it may be that this is another system call than the one of the hop before: what was alive is not alive any more. */
 INLINE void check_entry(struct run *r, u64 sp)
 {
-    u64 base = bottom_of(sp);
+    u64 base = LOOK(u64, bpf_get_current_task(), TASK_STRUCT_stack);
+    if (sp - base >= THREAD_BYTES) /* on another stack nobody comes from userspace */
+        return;
     struct shadow *shadow = shadow_of(base);
-    u64 entered = entry_of(COPY(r->s), base);
+    u64 entered = entry_from_user(COPY(r->s), base);
     if (!shadow)
         return;
     if (shadow->entered != entered)
@@ -845,7 +847,7 @@ INLINE int on_pair(struct run *r)
 }
 
 /* A function was entered: all that there is to do, for any class. */
-INLINE void handle(struct run *r)
+INLINE void handle(struct run *r, u32 caller)
 {
     u64 cls = r->cls;
     if (cls == CLASS_COPY || cls == CLASS_MERGE) {
@@ -862,7 +864,6 @@ INLINE void handle(struct run *r)
     }
     if (cls == CLASS_ORIGIN || cls == CLASS_RELEASE || cls == CLASS_END)
         check_entry(r, r->sp);
-    u32 caller = RETURN_ADDRESS(r->sp);
 #if DIRECT_TYPE /* else it would be too much for old verifiers */
     if (r->cls == CLASS_HOOK) /* where others, another kpath to begin with, have return probes */
         caller = caller_at(r->sp);
@@ -885,7 +886,7 @@ int body(struct pt_regs *ctx)
     r->second = r->s->second;
     r->ip = HERE(ctx);
     r->sp = ctx->sp;
-    handle(r);
+    handle(r, RETURN_ADDRESS(r->sp));
     DONE(r->s);
     return 0;
 }
@@ -915,12 +916,12 @@ INLINE int enter(struct pt_regs *ctx, u64 cls, u64 first, u64 second)
 }
 
 /* A function of whose packet nothing is asked but that it was there: most are. 0 if the packet is not at its place. */
-INLINE int light(u64 *copy, u64 skb, u64 ip, u64 sp)
+INLINE int light(u64 *copy, u64 skb, u64 ip, u64 caller, u64 sp)
 {
     struct track *t = track_of(skb);
     if (!t || !skb || t->packet.head.skb != skb)
         return 0;
-    step(&t->packet.head, t->hops, ip, RETURN_ADDRESS(sp), sp, 0, copy);
+    step(&t->packet.head, t->hops, ip, caller, sp, 0, copy);
     return 1;
 }
 
@@ -932,7 +933,7 @@ INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
     struct counters *c = counters_of(cpu);
     if (!s || !c || BUSY(s, c))
         return 0;
-    if (!light(COPY(s), skb, HERE(ctx), ctx->sp))
+    if (!light(COPY(s), skb, HERE(ctx), RETURN_ADDRESS(ctx->sp), ctx->sp))
         return go_on(ctx, s, cls, skb, 0);
 #if COUNT_RUNS
     c->hits++;
@@ -940,7 +941,7 @@ INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
     DONE(s);
     return 0;
 #else
-    return light(0, skb, HERE(ctx), ctx->sp) ? 0 : enter(ctx, cls, skb, 0);
+    return light(0, skb, HERE(ctx), RETURN_ADDRESS(ctx->sp), ctx->sp) ? 0 : enter(ctx, cls, skb, 0);
 #endif
 }
 
@@ -948,23 +949,26 @@ INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
 /* The same at any function by way of fentry: nothing is common, so nothing has to be handed on. */
 int traced(struct arguments *ctx)
 {
-    struct run run, *r = &run;
-    if (!begin_run(r) || BUSY(r->s, r->c))
+    u32 cpu = bpf_get_smp_processor_id(), caller = 0;
+    struct scratch *s = scratch_of(cpu);
+    struct counters *c = counters_of(cpu);
+    if (!s || !c)
         return 0;
-    r->cls = own_class();
-    r->first = as_number(&r->s->through, ctx->first);
-    r->ip = (u32)own_address();
-    r->sp = entry_sp(as_number(&r->s->through, (u64)ctx), r->ip, own_distance());
-    if (!r->sp) {
-        r->c->busy++;
-        DONE(r->s);
+#if COUNT_RUNS
+    c->hits++;
+#endif
+    if (BUSY(s, c))
         return 0;
+    u64 cls = own_class(), first = as_number(&s->through, ctx->first), ip = own_low();
+    u64 sp = entry_sp(&s->through, ctx, &caller);
+    if (!sp) {
+        c->busy++;
+    } else if ((cls != CLASS_LIGHT_IP && cls != CLASS_LIGHT_LINK) || !light(COPY(s), first, ip, caller, sp)) {
+        struct run run = {.cpu = cpu, .s = s, .c = c, .cls = cls, .first = first, .ip = ip, .sp = sp};
+        run.second = as_number(&s->through, ctx->second);
+        handle(&run, caller);
     }
-    if ((r->cls != CLASS_LIGHT_IP && r->cls != CLASS_LIGHT_LINK) || !light(COPY(r->s), r->first, r->ip, r->sp)) {
-        r->second = as_number(&r->s->through, ctx->second);
-        handle(r);
-    }
-    DONE(r->s);
+    DONE(s);
     return 0;
 }
 #endif

@@ -26,7 +26,12 @@ static void *(*const direct)(u64 address, u32 type) = (void *)DIRECT_CALL;
 /* The elements of an array by their address, which the kernel writes into the program: no lookup. For it, the array is one
  * value (kpath/capture/bytecode.py); so an index must be bounded by a mask.
  */
-#define ELEMENTS(kind, map) ((kind *)bpf_pseudo_fd(2 /* BPF_PSEUDO_MAP_VALUE */, ELEMENTS_OF_##map))
+#define ELEMENTS(kind, map)                                                                      \
+    ({                                                                                           \
+        kind *elements_ = (kind *)bpf_pseudo_fd(2 /* BPF_PSEUDO_MAP_VALUE */, ELEMENTS_OF_##map); \
+        __builtin_assume(elements_ != 0);                                                        \
+        elements_;                                                                               \
+    })
 
 #define ETH_P_IP 0x0800
 #define ETH_P_ARP 0x0806
@@ -48,6 +53,7 @@ struct pt_regs {
  * before (kpath/capture/fentry.py), so the verifier leaves out what a function does not need.
  */
 static u64 (*const own_address)(void) = (void *)FENTRY_ADDRESS; /* of the function */
+static u64 (*const own_low)(void) = (void *)FENTRY_LOW; /* the lower half of that */
 static u64 (*const own_class)(void) = (void *)FENTRY_CLASS;
 static u64 (*const own_distance)(void) = (void *)FENTRY_DISTANCE; /* from its arguments to its return address, bytes */
 static u64 (*const own_jumped)(void) = (void *)FENTRY_JUMPED; /* the same where it jumps to the program; 0: it never does */
@@ -69,21 +75,33 @@ INLINE u64 as_number(u64 *by_way_of, u64 pointer)
 
 #define FENTRY_CALL 32 /* bytes from the beginning of a function within which it calls */
 
-/* Where the return address of the function is; 0 if it cannot be told. Below it is the address in the function to which
- * the program returns. Whatever else is attached to the function, and runs at its return, moves both by a word.
+/* Where the return address of the function is, and (`caller`) its lower half; 0 if it cannot be told. Below it is the
+ * address in the function to which the program returns. Whatever else is attached to the function, and runs at its return,
+ * moves both by a word.
  */
-INLINE u64 entry_sp(u64 context, u64 ip, u64 distance)
+INLINE u64 entry_sp(u64 *by_way_of, struct arguments *ctx, u32 *caller)
 {
-    u64 sp = context + distance;
-    if (LOOK(u32, sp - 8, 0) - (u32)ip < FENTRY_CALL)
+    u64 context = as_number(by_way_of, (u64)ctx), sp = context + own_distance(), ip = own_address();
+#if DIRECT_TYPE /* at a distance that is in the instruction: almost always it is there */
+    u8 *stack = VIEW(ctx);
+    u32 there = AT(u32, stack, FENTRY_CALLER);
+    asm volatile("" : "+r"(there)); /* or this read becomes one with the other below, at an address that varies */
+    *caller = there;
+    if (AT(u64, stack, FENTRY_INSIDE) - ip < FENTRY_CALL)
         return sp;
-    if (LOOK(u32, sp, 0) - (u32)ip < FENTRY_CALL)
-        return sp + 8;
-    if (LOOK(u32, sp - 16, 0) - (u32)ip < FENTRY_CALL)
-        return sp - 8;
-    /* No such address: the function may have jumped, not called. Then the return address is one in the kernel's text. */
-    sp = context + own_jumped();
-    return sp != context && LOOK(u32, sp + 4, 0) == 0xffffffff ? sp : 0;
+#endif
+    if (LOOK(u64, sp, 0) - ip < FENTRY_CALL) {
+        sp += 8;
+    } else if (LOOK(u64, sp - 16, 0) - ip < FENTRY_CALL) {
+        sp -= 8;
+    } else if (LOOK(u64, sp - 8, 0) - ip >= FENTRY_CALL) {
+        /* No such address: the function may have jumped, not called. Then the return address is in the kernel's text. */
+        sp = context + own_jumped();
+        if (sp == context || LOOK(u32, sp + 4, 0) != 0xffffffff)
+            return 0;
+    }
+    *caller = LOOK(u32, sp, 0);
+    return sp;
 }
 
 /* Unlike kprobes, an fentry program may be interrupted by another one on the same CPU. */
@@ -151,7 +169,7 @@ INLINE u64 entry_from_user(u64 *copy, u64 stack)
 #endif
 #pragma unroll
     for (int i = FIRST_REG; i <= LAST_REG; i++)
-        digest = (digest << 5 | digest >> 59) ^ USER_REG(i);
+        digest = (digest ^ USER_REG(i)) * 0x01000193; /* FNV's, and odd: a register that differs makes a difference */
     return digest;
 }
 

@@ -28,6 +28,7 @@ from kpath.kernel.libbpf import libbpf
 
 MARKS = {
     "FENTRY_ADDRESS": 27505, "FENTRY_CLASS": 27506, "FENTRY_DISTANCE": 27507, "FENTRY_JUMPED": 27508,
+    "FENTRY_LOW": 27509, "FENTRY_INSIDE": 0x7B00, "FENTRY_CALLER": 0x7C00,
     "FENTRY_RETURNED": 0x7D00, "FENTRY_SECOND": 0x7E00, "FENTRY_FIRST": 0x7F00,
 }  # fmt: skip
 """Helpers and offsets of arguments that stand, in the text, for what is filled in."""
@@ -40,6 +41,8 @@ _REGISTERS = {"ctx->di": 0, "ctx->si": 1, "ctx->dx": 2, "ctx->cx": 3}
 _CALL = 0x85
 _SET = 0xB7  # dst = immediate, sign-extended to 64 bits
 _LOAD = 0x79  # dst = *(u64 *)(src + offset)
+_LOAD_HALF = 0x61  # dst = *(u32 *)(src + offset)
+_SET_LOW = 0xB4  # dst = immediate, zero-extended to 64 bits
 _LOAD_IMM64 = 0x18
 _LOW = 0xFFFFFFFF
 _ENTRY_PROGRAM = re.compile(
@@ -102,11 +105,14 @@ def jumped(arguments: int, returns: bool) -> int:
     return distance(arguments, returns) - (_WORD if returns else 0)
 
 
-def filled(code: bytes, numbers: Mapping[str, int], arguments: Mapping[str, int | None]) -> bytes:
-    """The code with what differs from function to function: ``numbers`` by the mark that they take the place of, and
-    ``arguments`` by theirs (their position; None reads as 0)."""
+def filled(
+    code: bytes, numbers: Mapping[str, int], arguments: Mapping[str, int | None], places: Mapping[str, int]
+) -> bytes:
+    """The code with what differs from function to function, each by the mark that it takes the place of: ``numbers``,
+    ``arguments`` (their position; None reads as 0), and ``places`` on the stack (bytes from the first argument)."""
     calls = {MARKS[name]: value for name, value in numbers.items()}
     reads = {MARKS[name]: value for name, value in arguments.items()}
+    looks = {MARKS[name]: value for name, value in places.items()}
     changed, wide = bytearray(code), False
     for at in range(0, len(code), WIDTH):
         word = int.from_bytes(code[at : at + WIDTH], "little")
@@ -116,7 +122,9 @@ def filled(code: bytes, numbers: Mapping[str, int], arguments: Mapping[str, int 
             continue
         wide = opcode == _LOAD_IMM64
         if opcode == _CALL and not source and immediate in calls:
-            word = _SET | (calls[immediate] & _LOW) << 32
+            word = (_SET_LOW if immediate == MARKS["FENTRY_LOW"] else _SET) | (calls[immediate] & _LOW) << 32
+        elif opcode in (_LOAD, _LOAD_HALF) and offset in looks:
+            word = word & ~(0xFFFF << 16) | looks[offset] << 16
         elif opcode == _LOAD and offset in reads:
             position = reads[offset]
             word = _SET | word & 0xF00 if position is None else word & ~(0xFFFF << 16) | position * _WORD << 16
@@ -142,14 +150,16 @@ class Programs:
         Raises OSError, or CaptureSetupError with the verifier's words.
         """
         kind = self._kinds[program]
+        caller = distance(site.arguments, returns)
         change = partial(
             filled,
             numbers={
-                "FENTRY_ADDRESS": site.address, "FENTRY_CLASS": kind.cls,
-                "FENTRY_DISTANCE": distance(site.arguments, returns),
+                "FENTRY_ADDRESS": site.address, "FENTRY_LOW": site.address, "FENTRY_CLASS": kind.cls,
+                "FENTRY_DISTANCE": caller,
                 "FENTRY_JUMPED": jumped(site.arguments, returns) if self._jumps else 0,
             },
             arguments={"FENTRY_FIRST": kind.first, "FENTRY_SECOND": kind.second},
+            places={"FENTRY_CALLER": caller, "FENTRY_INSIDE": caller - _WORD},
         )  # fmt: skip
         instead = {}
         if self._filtered:
@@ -167,6 +177,7 @@ class Programs:
             filled,
             numbers={"FENTRY_DISTANCE": (jumped if self._jumps else distance)(site.arguments, True)},
             arguments={"FENTRY_RETURNED": site.arguments},
+            places={},
         )
         return Link(self._loaded.load("verdict_traced", loader.TRACING, _FEXIT, self._cast, site.btf_id, change))
 

@@ -53,24 +53,36 @@ def test_marks_in_the_text_are_those_that_are_filled_in() -> None:
 
 def test_numbers_take_the_place_of_calls() -> None:
     code = word(0x85, immediate=MARKS["FENTRY_CLASS"]) + word(0x85, immediate=5)
-    assert filled(code, {"FENTRY_CLASS": 7}, {}) == word(0xB7, R0, immediate=7) + word(0x85, immediate=5)
+    assert filled(code, {"FENTRY_CLASS": 7}, {}, {}) == word(0xB7, R0, immediate=7) + word(0x85, immediate=5)
 
 
 def test_an_address_of_the_kernel_is_its_lower_half_with_its_sign() -> None:
     code = word(0x85, immediate=MARKS["FENTRY_ADDRESS"])
-    assert filled(code, {"FENTRY_ADDRESS": 0xFFFFFFFF81A2B3C4}, {}) == word(0xB7, R0, immediate=0x81A2B3C4 - (1 << 32))
+    wanted = word(0xB7, R0, immediate=0x81A2B3C4 - (1 << 32))
+    assert filled(code, {"FENTRY_ADDRESS": 0xFFFFFFFF81A2B3C4}, {}, {}) == wanted
+
+
+def test_the_lower_half_of_an_address_has_no_sign() -> None:
+    code = word(0x85, immediate=MARKS["FENTRY_LOW"])
+    assert filled(code, {"FENTRY_LOW": 0xFFFFFFFF81A2B3C4}, {}, {}) == word(0xB4, R0, immediate=0x81A2B3C4 - (1 << 32))
+
+
+def test_places_on_the_stack_are_read_in_any_width() -> None:
+    code = word(0x79, R7, R1, MARKS["FENTRY_INSIDE"]) + word(0x61, R6, R1, MARKS["FENTRY_CALLER"])
+    wanted = word(0x79, R7, R1, 32) + word(0x61, R6, R1, 40)
+    assert filled(code, {}, {}, {"FENTRY_INSIDE": 32, "FENTRY_CALLER": 40}) == wanted
 
 
 def test_arguments_are_read_where_they_are() -> None:
     code = word(0x79, R7, R1, MARKS["FENTRY_FIRST"]) + word(0x79, R6, R1, MARKS["FENTRY_SECOND"])
     wanted = word(0x79, R7, R1, 16) + word(0xB7, R6)
-    assert filled(code, {}, {"FENTRY_FIRST": 2, "FENTRY_SECOND": None}) == wanted
+    assert filled(code, {}, {"FENTRY_FIRST": 2, "FENTRY_SECOND": None}, {}) == wanted
 
 
 def test_a_constant_that_looks_like_a_mark_stays() -> None:
     mark = word(0x85, immediate=MARKS["FENTRY_CLASS"])
     code = word(0x18, R1, immediate=1) + mark + word(0x85, 0, 1, immediate=MARKS["FENTRY_CLASS"])
-    assert filled(code, {"FENTRY_CLASS": 7}, {}) == code
+    assert filled(code, {"FENTRY_CLASS": 7}, {}, {}) == code
 
 
 @pytest.mark.parametrize(("arguments", "returns", "bytes_"), [(0, False, 16), (1, False, 24), (3, True, 48)])
@@ -88,5 +100,5 @@ def test_distance_where_it_jumps(arguments: int, returns: bool, bytes_: int) -> 
 @given(st.lists(st.binary(min_size=8, max_size=8), max_size=30))
 def test_the_rest_stays_as_it_is(words: list[bytes]) -> None:
     code = b"".join(words)
-    assert filled(code, {}, {}) == code
-    assert len(filled(code, {"FENTRY_CLASS": 1}, {"FENTRY_FIRST": None})) == len(code)
+    assert filled(code, {}, {}, {}) == code
+    assert len(filled(code, {"FENTRY_CLASS": 1}, {"FENTRY_FIRST": None}, {})) == len(code)

@@ -8,17 +8,21 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 
 from kpath.capture.counting import PathSource
 from kpath.capture.live import LiveSource
 from kpath.capture.looks import Look
+from kpath.capture.plan import PLAN
 from kpath.capture.session import Options, Session
 from kpath.dashboard.counted import Counted
 from kpath.flow import BUILT_IN
+from kpath.kernel.btf import Btf
 from kpath.lab import scenarios, topology, traffic
 from kpath.lab.scenarios import Lab, Scenario, load_modules
 from kpath.lab.topology import Routed
@@ -163,6 +167,69 @@ def test_sampling_follows_some_packets_from_beginning_to_end(seen: Seen) -> None
     if not seen.missed:
         fresh = set(seen.sampled.paths["hash"].tolist()) - set(seen.after.paths["hash"].tolist())
         assert not fresh, "a sampled packet takes the path of one that is followed among all"
+
+
+SOME = frozenset({
+    "ip_rcv", "ip_rcv_core", "ip_forward", "ip_forward_finish", "ip_output", "ip_finish_output2", "ip_local_deliver",
+    "udp_rcv", "neigh_resolve_output", "__dev_queue_xmit", "dev_hard_start_xmit", "nf_hook_slow", "__copy_skb_header",
+    "consume_skb", "skb_release_head_state",
+})  # fmt: skip
+TRIES = 5
+
+
+FIELDS = ("kind", "cls", "caller", "sp", "parent_sp", "netns", "ifindex", "dst_input", "dst_output", "hook", "value")
+"""Of an event; where the function's probe lies differs, and so does the hash of all."""
+
+Shape = tuple[tuple[str | int, ...], ...]
+
+
+class Counting:
+    """Some functions, and what was counted since the last time."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._source = session, PathSource(session)
+        self._names = {p.address: p.name for p in session.probes if p.program}
+        self._shapes: dict[int, Shape] = {}
+        self._known: Counter[Shape] = Counter()
+
+    def more(self) -> tuple[Counter[Shape], int]:
+        """How many packets took each path, hop by hop, and how many probes were missed up to now."""
+        look = self._source.look()
+        for told in look.records:
+            self._shapes.setdefault(told.path, tuple(self._hop(event) for event in told.events))
+        counts: Counter[Shape] = Counter()
+        for path, count in zip(look.paths["hash"].tolist(), look.paths["count"].tolist(), strict=True):
+            counts[self._shapes[path]] += count
+        more, self._known = counts - self._known, counts
+        return more, sum(self._session.totals().missed.values())
+
+    def _hop(self, event: np.void) -> tuple[str | int, ...]:
+        place = self._session.symbols.resolve(int(event["ip"])) if event["ip"] else None
+        return self._names.get(place.address, "") if place else "", *(int(event[f]) for f in FIELDS)
+
+
+def test_by_fentry_the_same_paths_are_counted() -> None:
+    """The hops, what each stands in, and what decided."""
+    if Btf.load().find("bpf_link_info.kprobe_multi.missed") is None:
+        pytest.skip("kpath uses no fentry here: not before 6.7, which does not count what programs miss")
+    options = Options(mode="paths", plan=tuple(p for p in PLAN if p.name in SOME), backend="kprobe")
+    with (
+        topology.routed() as routed,
+        Session(options) as by_kprobe,
+        Session(replace(options, backend="fentry")) as by_fentry,
+    ):
+        assert by_fentry.backend == "fentry" and not by_fentry.troubles
+        one, other = Counting(by_kprobe), Counting(by_fentry)
+        for _ in range(TRIES):
+            missed = one.more()[1] + other.more()[1]
+            traffic.udp_flood(routed.near, Routed.FAR, PACKETS, port=4998)
+            (paths, missed_by_one), (same, missed_by_other) = one.more(), other.more()
+            if missed_by_one + missed_by_other == missed:
+                break
+    assert missed_by_one + missed_by_other == missed
+    assert paths.total() >= PACKETS
+    assert len(max(paths, key=paths.__getitem__)) > len(SOME)
+    assert paths == same
 
 
 def test_the_command_prints_a_table_and_json() -> None:
