@@ -10,7 +10,8 @@ runs of a kernel that does all right:
 * *How many segments TCP sends, and why just then.* Acknowledgements are held back, merged, sent by a timer. Where
   there is TCP, a piece must occur, not as often; and what TCP itself decides (trees of ``tcp_*``) is not compared as
   a whole. Its edges are, as all edges are. How many segments TCP puts into one buffer follows from the round trip that
-  it measured, so where such a buffer is cut (:data:`SEGMENTS`), equal segments one after another are told once.
+  it measured, and how many of them a queue gives at once from how slow the machine is, so where there are several
+  (:data:`BATCHES`), equal ones one after another are told once.
 * *What comes by itself*: a timer, an interrupt, a copy that goes another way. It does not come each time.
 
 Hence the rule, for each shape of a tree in a scenario: the lowest and the highest number of times that the one saw it
@@ -49,8 +50,10 @@ jiffy in which the tunnel learned of its peer does not count (net/core/dst_cache
 the packet after it looks again follows from how fast an observer lets the machine be, which is alike in all its runs.
 """
 
-SEGMENTS = frozenset({"xfrm_output_gso"})
-"""Who cuts a buffer and sends each segment by a call of its own (net/xfrm/xfrm_output.c:xfrm_output_gso)."""
+BATCHES = frozenset({"xfrm_output_gso", "__qdisc_run", "validate_xmit_skb_list", "dev_hard_start_xmit"})
+"""Who does the same for each of some packets, of which there may be more or fewer: segments of a buffer
+(net/xfrm/xfrm_output.c:xfrm_output_gso), and what a queue has and gives at once
+(net/sched/sch_generic.c:try_bulk_dequeue_skb)."""
 
 TCP = "tcp_v4_rcv"
 """Who sees this has seen TCP."""
@@ -106,7 +109,7 @@ def sight(roots: Iterable[Call], begin: Collection[str], without: Collection[str
 def _trees(call: Call, without: Collection[str]) -> Iterator[Tree]:
     inside = (child for child in call.children if (call.name, child.name) not in ASIDE | KEPT)
     below = tuple(t for child in inside for t in _trees(child, without))
-    if call.name in SEGMENTS:
+    if call.name in BATCHES:
         below = tuple(tree for tree, _ in groupby(below))
     if call.name in without or call.name in WAITING:
         yield from below

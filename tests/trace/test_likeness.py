@@ -162,6 +162,15 @@ def test_a_queue_that_was_run_for_nothing_is_chance_and_what_came_out_of_it_is_n
     assert differences([see(busy, begin=roots)], [see(idle, begin=roots)])
 
 
+def test_how_many_a_queue_gives_at_once_is_chance_and_their_way_is_not() -> None:
+    taken = "    sch_direct_xmit\n      validate_xmit_skb_list\n        validate_xmit_skb\n      dev_hard_start_xmit\n"
+    sent = "        veth_xmit\n          __netif_rx\n"
+    run, one = "net_tx_action\n  __qdisc_run\n", taken + sent
+    both = taken.replace("      dev", "        validate_xmit_skb\n      dev") + sent + sent
+    assert not differences([see(run + one + one)], [see(run + both)])
+    assert differences([see(run + one + taken)], [see(run + both)])
+
+
 def test_whether_a_tunnel_still_had_its_route_is_chance_and_what_it_sends_is_not() -> None:
     has = RECEIVE + "          dev_hard_start_xmit\n            iptunnel_xmit\n"
     route = "            ip_route_output_flow\n              xfrm_lookup_route\n"
