@@ -34,6 +34,7 @@ def watch_paths(
     header: Header,
     documents: Sequence[str],
     *,
+    arp: bool,
     verdict: bool,
     as_json: bool,
     duration: float | None,
@@ -43,15 +44,15 @@ def watch_paths(
 ) -> None:
     """Until Ctrl-C or for ``duration`` seconds; the last table, or one JSON object a path, at the end.
 
-    ``budget`` is the share of the machine's CPU time that this may take (0 to 1), by ``programs``, the descriptors of
-    the BPF programs, and this process.
+    ``arp`` also shows paths of ARP packets. ``budget`` is the share of the machine's CPU time that this may take
+    (0 to 1), by ``programs``, the descriptors of the BPF programs, and this process.
     """
     known = tuple(documents) or BUILT_IN
     with Ending(duration) as ending:
         with waiting() as say:
             if say:
                 say("reading the documents")
-            counted = Counted(Checker.for_capture(header, known) if verdict else None)
+            counted = Counted(Checker.for_capture(header, known) if verdict else None, arp=arp)
         if ready:
             from pathlib import Path
 
@@ -101,7 +102,7 @@ def _screen(counted: Counted, documents: Sequence[str], governor: Governor | Non
 def _explain(console: Console, counted: Counted) -> None:
     """What the documents say of each path that does not simply conform."""
     for path in counted.paths.values():
-        for _, judged in path.shown.passes if path.shown else ():
+        for _, judged in path.shown.passes if path.shown and not path.hidden else ():
             lines = verdicts.lines([j for j in judged if j.findings])
             if lines:
                 console.print(Text(""))
@@ -115,6 +116,7 @@ def _farewell(counted: Counted, governor: Governor | None) -> None:
         return
     a = counted.last.account
     words = [f"{a.counted:,} packets counted on {len(counted.last.paths)} paths", f"{a.born - a.ended:,} under way"]
+    words += [f"{counted.arp:,} of them ARP (--arp shows their paths)"] if counted.arp else []
     words += [f"{a.passed:,} left out by the filter"] if a.passed else []
     words += [f"{a.unlisted:,} on further paths (the table is full)"] if a.unlisted else []
     words += [f"{a.transient:,} under way when probes or the sampling changed"] if a.transient else []

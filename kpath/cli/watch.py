@@ -86,7 +86,7 @@ def watch(
         )
     budget = max_overhead / 100 if max_overhead else None
     if mode == "paths" and not wants_view:
-        _count(request, documents, verdict, as_json, ready_file, budget)
+        _count(request, arp, documents, verdict, as_json, ready_file, budget)
         return
     for name in documents:  # before the seconds that attaching takes
         _load(name)
@@ -116,7 +116,7 @@ def watch(
 
 
 def _count(
-    request: Request, documents: tuple[str, ...], verdict: bool, as_json: bool, ready_file: str | None,
+    request: Request, arp: bool, documents: tuple[str, ...], verdict: bool, as_json: bool, ready_file: str | None,
     budget: float | None,
 ) -> None:  # fmt: skip
     for name in documents:
@@ -127,7 +127,7 @@ def _count(
     with waiting() as say, capturing(request, say, mode="paths") as source:
         watch_paths(
             PathSource(source.session), source.header(), documents,
-            verdict=verdict, as_json=as_json, duration=request.duration, ready=ready_file,
+            arp=arp, verdict=verdict, as_json=as_json, duration=request.duration, ready=ready_file,
             budget=budget, programs=source.programs,
         )  # fmt: skip
 

@@ -40,6 +40,8 @@ class Path:
     words: tuple[str, ...] = ()
     tries: int = 0
     cut: bool = False
+    hidden: bool = False
+    """Of ARP, which nobody asked for."""
     count: int = 0
     rate: float = 0.0
     """Packets a second, between the last two looks."""
@@ -60,16 +62,16 @@ class Path:
 
 
 class Counted:
-    """Takes in looks. ``digests``: keep packets of each path as the dashboard shows them."""
+    """Takes in looks. ``digests``: keep packets of each path as the dashboard shows them. ``arp``: show ARP, too."""
 
-    def __init__(self, checker: Checker | None, *, digests: bool = False) -> None:
+    def __init__(self, checker: Checker | None, *, digests: bool = False, arp: bool = False) -> None:
         self.checker = checker
         self.knowledge = Knowledge(packets_only=True)
         self.paths: dict[int, Path] = {}
         self.last: Look | None = None
         self.latest: deque[Packet] = deque(maxlen=LATEST)
         self._opinions = Opinions(checker) if checker and digests else None
-        self._digests = digests
+        self._digests, self._arp = digests, arp
         self._number = self._variant = 0
         self._rate = Rate()
         self._before = _Past()
@@ -147,9 +149,11 @@ class Counted:
         found = show(told.events, told.skb, told.timed, self.knowledge, self.checker, losses, told.cut)
         if found is None:
             return False
+        header = found.journey.header
         path.shown, path.cut = found, told.cut
+        path.hidden = header is not None and bool(header.arp_op) and not self._arp
         path.words = tuple(signature.in_words(t, self.knowledge) for t, _ in found.passes)
-        if self._digests and found.passes:
+        if self._digests and found.passes and not path.hidden:
             path.functions = tuple(
                 tuple({node.frame.name for _, node in signature.walk(t.roots)}) for t, _ in found.passes
             )
@@ -215,11 +219,16 @@ class Counted:
 
     # ---- what is shown ----
 
+    @property
+    def arp(self) -> int:
+        """ARP packets that were counted, and are not shown."""
+        return sum(path.count for path in self.paths.values() if path.hidden)
+
     def rows(self) -> list[Row]:
         """For a table of text, and for a file."""
         found = []
         for number, path in list(self.paths.items()):  # a file is written by another thread
-            if not path.count:
+            if not path.count or path.hidden:
                 continue
             judged = [judgements for _, judgements in path.shown.passes] if path.shown and self.checker else []
             remark = "" if path.shown else "(its hops have not come up)"
@@ -250,10 +259,11 @@ class Counted:
         """The account, over all captures of this mode."""
         look = self.last
         past = self._before.and_then(look) if look else self._before
-        unknown = sum(path.count for path in self.paths.values() if not path.packets)
+        unknown = sum(path.count for path in self.paths.values() if not (path.packets or path.hidden))
         a = look.account if look else None
         return Counting(
-            packets=past.counted,
+            packets=past.counted - self.arp,
+            arp=self.arp,
             unlisted=past.unlisted,
             transient=past.transient,
             passed=past.passed,
@@ -262,7 +272,7 @@ class Counted:
             unknown=unknown,
             missed=past.missed,
             under_way=max(0, a.born - a.ended) if a else 0,
-            paths=sum(path.count > 0 for path in self.paths.values()),
+            paths=sum(path.count > 0 and not path.hidden for path in self.paths.values()),
             governed=look.governed if look else None,
         )
 

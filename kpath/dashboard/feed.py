@@ -95,7 +95,7 @@ class LiveFeed:
         self.lag = 0.0
         """Seconds by which the events read last were older than the clock."""
         self._stream = stream
-        self._pipeline = Pipeline(judge_maker, arp=arp, observe=observe)
+        self._pipeline, self._arp = Pipeline(judge_maker, arp=arp, observe=observe), arp
         self._aggregates = Aggregates()
         self._checkers = checkers
         self._checker: tuple[Sequence[PlannedProbe], Later[Checker]] | None = None
@@ -210,7 +210,7 @@ class LiveFeed:
         self.publish()
         if switched.mode == PATHS:
             if self._counted is None:
-                self._counted = Counted(None, digests=True)
+                self._counted = Counted(None, digests=True, arp=self._arp)
             self._counted.resume(self._pipeline.number)
             self._judge_by(switched.header)
             self._pipeline.renew(self._pipeline.number)

@@ -114,6 +114,8 @@ class Counting:
 
     packets: int = 0
     """Counted under a path."""
+    arp: int = 0
+    """Counted besides, of ARP, whose paths are not shown."""
     unlisted: int = 0
     """Counted, but under no path, because the kernel's table is full."""
     transient: int = 0

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
+from kpath.capture import paths
 from kpath.capture.looks import EVENTS, PATHS, Governed, Look, Switched
+from kpath.capture.paths import Bit
 from kpath.capture.schema import EVENT
 from kpath.capture.tables import Loss
 from kpath.cli.board import Saver
@@ -188,6 +190,28 @@ def test_a_record_that_may_lack_a_hop_is_judged_again_and_a_whole_one_is_not() -
     assert theme.INCONCLUSIVE not in {verdict for _, counts in row.verdicts for verdict, _ in counts}
     assert counted.take(look(3.0, {SENT_PATH: {FAST: 3}}, [again], losses=losses)) == []
     assert snapshot_of(counted).verdicts and counted.counting().missed == 1
+
+
+ASKED_PATH = 0xA49
+ASKED = (
+    ("__dev_queue_xmit", 0, 1760, Bit.NEW_STACK | Bit.LIGHT, 0),
+    ("dev_hard_start_xmit", 1, 1750, Bit(0), 2 << paths.ETHER | 1 << paths.ARP),
+    ("skb_release_head_state", 0, 1700, Bit.NEW_STACK | Bit.LIGHT, 0),
+)
+
+
+def test_arp_is_shown_to_those_who_ask_for_it() -> None:
+    records = [told(SENT_PATH, SENT, START + 5), told(ASKED_PATH, ASKED, START + 6)]
+    one = look(1.0, {SENT_PATH: {FAST: 5}, ASKED_PATH: {FAST: 2}}, records)
+    without, with_arp = Counted(None, digests=True), Counted(None, digests=True, arp=True)
+    without.take(one), with_arp.take(one)
+    account, shown = without.counting(), snapshot_of(without)
+    assert [row.path for row in without.rows()] == [SENT_PATH] and set(rows(shown)) == {"UDP send → va"}
+    assert (account.packets, account.arp, account.paths, account.unknown, shown.packets) == (5, 2, 1, 0, 5)
+    assert [packet.summary[:19] for packet in shown.recent] == ["10.1.0.1 → 10.2.0.1"]
+    account, shown = with_arp.counting(), snapshot_of(with_arp)
+    assert {row.path for row in with_arp.rows()} == {SENT_PATH, ASKED_PATH} and len(rows(shown)) == 2
+    assert (account.packets, account.arp, account.paths, shown.packets, len(shown.recent)) == (7, 0, 2, 7, 2)
 
 
 def test_counts_go_on_when_the_kernel_begins_anew() -> None:
