@@ -90,11 +90,13 @@ INLINE u64 entry_sp(u64 *by_way_of, struct arguments *ctx, u32 *caller)
     if (AT(u64, stack, FENTRY_INSIDE) - ip < FENTRY_CALL)
         return sp;
 #endif
-    if (LOOK(u64, sp, 0) - ip < FENTRY_CALL) {
+    if (!DIRECT_TYPE && LOOK(u64, sp - 8, 0) - ip < FENTRY_CALL) {
+        /* there */
+    } else if (LOOK(u64, sp, 0) - ip < FENTRY_CALL) {
         sp += 8;
     } else if (LOOK(u64, sp - 16, 0) - ip < FENTRY_CALL) {
         sp -= 8;
-    } else if (LOOK(u64, sp - 8, 0) - ip >= FENTRY_CALL) {
+    } else {
         /* No such address: the function may have jumped, not called. Then the return address is in the kernel's text. */
         sp = context + own_jumped();
         if (sp == context || LOOK(u32, sp + 4, 0) != 0xffffffff)
