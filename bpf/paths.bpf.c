@@ -946,8 +946,18 @@ INLINE int pass(struct pt_regs *ctx, u64 cls, u64 skb)
 }
 
 #if FENTRY
-/* The same at any function by way of fentry: nothing is common, so nothing has to be handed on. */
-int traced(struct arguments *ctx)
+/* A packet that is new, or not at its place, in a function at which it is not looked at. */
+INLINE void light_slowly(struct run *r, u32 caller)
+{
+    if (!r->first || !take_skb(r, r->first))
+        return;
+    u16 protocol = SKB(u16, SK_BUFF_protocol);
+    int ours = r->cls == CLASS_LIGHT_IP || protocol == swap16(ETH_P_IP) || protocol == swap16(ETH_P_ARP);
+    if (find(r, r->first, ours))
+        step(r->p, r->hops, r->ip, caller, r->sp, r, COPY(r->s));
+}
+
+INLINE int trace(struct arguments *ctx, int is_light)
 {
     u32 cpu = bpf_get_smp_processor_id(), caller = 0;
     struct scratch *s = scratch_of(cpu);
@@ -959,18 +969,28 @@ int traced(struct arguments *ctx)
 #endif
     if (BUSY(s, c))
         return 0;
-    u64 cls = own_class(), first = as_number(&s->through, ctx->first), ip = own_low();
+    u64 first = as_number(&s->through, ctx->first), ip = own_low();
     u64 sp = entry_sp(&s->through, ctx, &caller);
     if (!sp) {
         c->busy++;
-    } else if ((cls != CLASS_LIGHT_IP && cls != CLASS_LIGHT_LINK) || !light(COPY(s), first, ip, caller, sp)) {
-        struct run run = {.cpu = cpu, .s = s, .c = c, .cls = cls, .first = first, .ip = ip, .sp = sp};
-        run.second = as_number(&s->through, ctx->second);
-        handle(&run, caller);
+    } else if (!is_light || !light(COPY(s), first, ip, caller, sp)) {
+        struct run run = {.cpu = cpu, .s = s, .c = c, .cls = own_class(), .first = first, .ip = ip, .sp = sp};
+        if (is_light) {
+            light_slowly(&run, caller);
+        } else {
+            run.second = as_number(&s->through, ctx->second);
+            handle(&run, caller);
+        }
     }
     DONE(s);
     return 0;
 }
+
+/* The same at any function by way of fentry: nothing is common, so nothing has to be handed on. But that most functions
+ * need little is said to the compiler, too.
+ */
+int traced(struct arguments *ctx) { return trace(ctx, 0); }
+int traced_light(struct arguments *ctx) { return trace(ctx, 1); }
 #endif
 
 int ip_light_0(struct pt_regs *ctx) { return pass(ctx, CLASS_LIGHT_IP, ctx->di); }

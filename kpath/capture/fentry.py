@@ -169,7 +169,8 @@ class Programs:
             self._loaded.to_call(table, 1, decide)
             instead["bodies"] = table
         load = self._loaded.load
-        return Link(load("traced", loader.TRACING, _FENTRY, self._cast, site.btf_id, change, instead))
+        traced = "traced_light" if "_light_" in program else "traced"
+        return Link(load(traced, loader.TRACING, _FENTRY, self._cast, site.btf_id, change, instead))
 
     def attach_verdict(self, site: Site) -> Link:
         """See what the function returns. To be attached before, and detached after, what runs at its entry."""

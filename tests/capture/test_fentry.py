@@ -44,6 +44,12 @@ def test_paths_have_light_programs_and_no_gates() -> None:
     assert {paths.lighten(name, function, {function}) for name in names for function in ("ip_rcv", "x")} <= set(found)
 
 
+def test_light_programs_have_a_text_of_their_own_where_there_are_any() -> None:
+    for mode, names in (("events", {"traced"}), ("paths", {"traced", "traced_light"})):
+        assert set(re.findall(r"^int (traced\w*)\(", text(mode), re.MULTILINE)) == names
+        assert ("traced_light" in names) == any("_light_" in name for name in kinds(text(mode)))
+
+
 def test_marks_in_the_text_are_those_that_are_filled_in() -> None:
     whole = text("events")
     for name, value in MARKS.items():
