@@ -115,8 +115,9 @@ def _farewell(counted: Counted, governor: Governor | None) -> None:
     if counted.last is None:
         return
     a = counted.last.account
-    words = [f"{a.counted:,} packets counted on {len(counted.last.paths)} paths", f"{a.born - a.ended:,} under way"]
+    words = [f"{a.counted:,} packets counted on {len(counted.last.paths)} paths"]
     words += [f"{counted.arp:,} of them ARP (--arp shows their paths)"] if counted.arp else []
+    words += [f"{a.born - a.ended:,} under way"]
     words += [f"{a.passed:,} left out by the filter"] if a.passed else []
     words += [f"{a.unlisted:,} on further paths (the table is full)"] if a.unlisted else []
     words += [f"{a.transient:,} under way when probes or the sampling changed"] if a.transient else []
